@@ -1,0 +1,1 @@
+"""Records in, records out: packs, augmentation, text knowledge and texts written from records."""
