@@ -1,0 +1,196 @@
+"""`perceive image`: the options, and the order in which things are checked and answered.
+
+Everything that can be wrong is looked at before a model is loaded; one bad image stops no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from perceive_anything.cli.prompts import ORDER_KEY, OrderedCommand, read_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    from perceive_anything.pipeline import Perceiver
+    from perceive_anything.types import Prompt
+
+    from perceive_anything.cli.output import Outputs
+    from perceive_anything.results import ImageResult
+
+Answer = TypeVar("Answer")
+
+REGION = "Regions (repeat them; they keep the order given)"
+OUTPUT = "Output"
+EXAMPLES = """Segment and describe regions of images.
+
+Every --box, --point, --points and --mask is one region; all of them are applied to every PATH.
+
+perceive image street.jpg --box 800,500,1800,1000 --points "1200,700;900,520,0" --save out.png
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every image of the call."""
+
+    prompts: Sequence[Prompt]
+    tasks: tuple[str, ...]
+    language: str
+
+
+class LazyModel:
+    """Loads the model when the first image that can be answered needs it."""
+
+    def __init__(self, name: str, device: str | None) -> None:
+        """Remember what to load."""
+        self.name, self.device = name, device
+        self._perceiver: Perceiver | None = None
+
+    def get(self) -> Perceiver:
+        """The perceiver, loaded once."""
+        if self._perceiver is None:
+            from perceive_anything.pipeline import Perceiver
+
+            self._perceiver = Perceiver.from_pretrained(self.name, device=self.device)
+        return self._perceiver
+
+
+@app.command(cls=OrderedCommand, help=EXAMPLES)
+def image(
+    ctx: typer.Context,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Image files.")],
+    box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X1,Y1,X2,Y2", help="A box in pixels.", rich_help_panel=REGION),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y[,0]", help="A point; 0 = not this.", rich_help_panel=REGION),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='"X,Y;X,Y,0"',
+            help="Points of one region; an item of four numbers is its box.",
+            rich_help_panel=REGION,
+        ),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.png", help="A mask file.", rich_help_panel=REGION),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="segment, recognize, explain, caption or describe; repeat. [all]"),
+    ] = None,
+    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    model: Annotated[str, typer.Option(help="nano, a folder or a hub id.")] = "nano",
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps. [chosen for you; see perceive doctor]")
+    ] = None,
+    json_to: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE|-", help="One JSON object.", rich_help_panel=OUTPUT),
+    ] = None,
+    jsonl_to: Annotated[
+        str | None,
+        typer.Option(
+            "--jsonl", metavar="FILE|-", help="One JSON object a line.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OVERLAY.png",
+            help="Draw the regions; with several images a folder, or names get the image's stem.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
+) -> None:
+    """Segment and describe regions of images."""
+    from perceive_anything.tasks import ALL_TASKS, check_language, check_tasks
+
+    from perceive_anything.cli.output import Outputs
+
+    tasks = check_tasks(tuple(task or ALL_TASKS))
+    check_language(lang)
+    values = {"box": box or [], "point": point or [], "points": points or [], "mask": mask or []}
+    prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values)
+    outputs = Outputs(paths, json_to=json_to, jsonl_to=jsonl_to, save=save, quiet=quiet)
+    with outputs:
+        ok = _answer_all(
+            paths, Request(prompts, tasks, lang), LazyModel(model, device), outputs, debug=debug
+        )
+    if not ok:
+        raise typer.Exit(2)
+
+
+def _answer_all(
+    paths: list[str], request: Request, model: LazyModel, outputs: Outputs, *, debug: bool
+) -> bool:
+    """Answer each image and say what is wrong with those that cannot be answered."""
+    from perceive_anything.errors import PerceiveError
+
+    from perceive_anything.cli.app import show_error
+
+    failed = False
+
+    def attempt(path: str, work: Callable[[], Answer]) -> Answer | None:
+        nonlocal failed
+        try:
+            return work()
+        except PerceiveError as error:
+            failed = True
+            show_error(error, debug=debug)
+            outputs.failed(path, error)
+            return None
+
+    for path in paths:
+        array = attempt(path, partial(_load, path, request.prompts))
+        if array is None:
+            continue
+        perceiver = model.get()  # a model that cannot be loaded ends the call
+        result = attempt(path, partial(_perceive, path, array, request, perceiver))
+        if result is not None:
+            outputs.answered(result, array)
+    return not failed
+
+
+def _load(path: str, prompts: Sequence[Prompt]) -> npt.NDArray[np.uint8]:
+    """The pixels of an image that all prompts fit."""
+    from perceive_anything.media import load_image
+
+    array = load_image(path)
+    for prompt in prompts:
+        prompt.validate_for((array.shape[1], array.shape[0]), path)
+    return array
+
+
+def _perceive(
+    path: str, array: npt.NDArray[np.uint8], request: Request, perceiver: Perceiver
+) -> ImageResult:
+    from perceive_anything.results import ImageResult
+
+    session = perceiver.image(array)
+    regions = session.perceive(
+        list(request.prompts), tasks=request.tasks, language=request.language
+    )
+    return ImageResult(
+        source=path,
+        size_wh=(array.shape[1], array.shape[0]),
+        model=perceiver.model_name,
+        language=request.language,
+        regions=tuple(regions),
+        timing_s={"load": perceiver.load_s, **session.timing_s},
+    )

@@ -1,0 +1,55 @@
+"""`perceive models`: what --model can name.
+
+Reads file sizes of the embedded model; loads nothing and asks no hub.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model on the hub, in a line."""
+
+    hub_id: str
+    summary: str
+
+
+PUBLISHED = (
+    PublishedModel(
+        "Perceive-Anything/PAM-1.5B", "SAM 2.1 Hiera-L + Qwen2.5-1.5B; GPU, or a patient CPU"
+    ),
+    PublishedModel("Perceive-Anything/PAM-3B", "SAM 2.1 Hiera-L + Qwen2.5-3B; GPU"),
+)
+PUBLISHED_LICENSE = "licence: see the model's page on the hub"
+
+
+def nano_folder() -> Path:
+    """Folder of the embedded model inside the package."""
+    return Path(str(files("perceive_anything"))) / "assets" / "nano"
+
+
+@app.command()
+def models(
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
+) -> None:
+    """List the models that can be named with --model."""
+    folder = nano_folder()
+    weights = sorted(folder.glob("*.safetensors"))
+    size_mb = sum(path.stat().st_size for path in weights) / 1e6
+    state = f"{size_mb:.1f} MB" if weights else "NOT FOUND: reinstall perceive-anything"
+    typer.echo("nano (default)")
+    typer.echo(f"  embedded, any CPU, offline; {state}; licence: see its MODEL_CARD.md")
+    typer.echo(f"  {folder}")
+    for model in PUBLISHED:
+        typer.echo(model.hub_id)
+        typer.echo(f"  {model.summary}; {PUBLISHED_LICENSE}")
+    typer.echo("yours: --model FOLDER, as written by save_pretrained or `perceive train`")
