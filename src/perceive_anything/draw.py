@@ -46,7 +46,7 @@ class _Sizes:
         short, long = sorted(image.shape[:2])
         side = min(long, 4 * short)  # a panorama is read at its height
         return cls(
-            line_px=max(1, round(side / 400)),
+            line_px=max(1, round(side / 300)),
             point_px=max(2, round(side / 110)),
             font_px=max(10, round(side / 40)),
         )

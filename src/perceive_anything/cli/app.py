@@ -56,14 +56,14 @@ app = typer.Typer(
     name="perceive",
     cls=LazyGroup,
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def perceive(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -72,6 +72,8 @@ def perceive(
     ] = False,
 ) -> None:
     """Point at anything in an image: perceive segments it, names it, explains it, describes it."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 def _placeholders() -> list[TyperCommand]:
@@ -150,12 +152,8 @@ def _show_bug(error: Exception, *, debug: bool) -> None:
 
 def _show_usage_error(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
-    message = error.format_message()
-    if context is not None and not message:
-        typer.echo(context.get_help())
-        return 2
     where = context.command_path if context is not None else "perceive"
-    print_error(f"error: {message}\n  See: {where} --help")
+    print_error(f"error: {error.format_message()}\n  See: {where} --help")
     return 2
 
 

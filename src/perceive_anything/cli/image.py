@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-REGION = "Regions (repeat them; they keep the order given)"
-OUTPUT = "Output"
-EXAMPLES = """Segment and describe regions of images.
+HELP = """Segment and describe regions of images.
 
-Every --box, --point, --points and --mask is one region; all of them are applied to every PATH.
+Every --box, --point, --points and --mask is one region, in the order given; each PATH gets all.
 
-perceive image street.jpg --box 800,500,1800,1000 --points "1200,700;900,520,0" --save out.png
+\b
+perceive image street.jpg --box 800,500,1800,1000 --save out.png
+perceive image street.jpg --points "1200,700;900,520,0" --lang zh --json -
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -64,55 +64,55 @@ class LazyModel:
         return self._perceiver
 
 
-@app.command(cls=OrderedCommand, help=EXAMPLES)
+@app.command(cls=OrderedCommand, help=HELP)
 def image(
     ctx: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Image files.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Image files.")],
     box: Annotated[
         list[str] | None,
-        typer.Option(metavar="X1,Y1,X2,Y2", help="A box in pixels.", rich_help_panel=REGION),
+        typer.Option(metavar="X1,Y1,X2,Y2", help="A box in pixels."),
     ] = None,
     point: Annotated[
         list[str] | None,
-        typer.Option(metavar="X,Y[,0]", help="A point; 0 = not this.", rich_help_panel=REGION),
+        typer.Option(metavar="X,Y[,0]", help="A point; 0 = not this."),
     ] = None,
     points: Annotated[
         list[str] | None,
         typer.Option(
             metavar='"X,Y;X,Y,0"',
             help="Points of one region; an item of four numbers is its box.",
-            rich_help_panel=REGION,
         ),
     ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE.png", help="A mask file.", rich_help_panel=REGION),
+        typer.Option(metavar="FILE.png", help="A mask file."),
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(help="segment, recognize, explain, caption or describe; repeat. [all]"),
+        typer.Option(
+            metavar="TASK", help="segment, recognize, explain, caption or describe; repeat. [all]"
+        ),
     ] = None,
-    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
-    model: Annotated[str, typer.Option(help="nano, a folder or a hub id.")] = "nano",
+    lang: Annotated[str, typer.Option(metavar="en|zh", help="Language of the texts.")] = "en",
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="nano, a folder or a hub id.")
+    ] = "nano",
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or mps. [chosen for you; see perceive doctor]")
+        str | None, typer.Option(metavar="cpu|cuda|mps", help="Default: see perceive doctor.")
     ] = None,
     json_to: Annotated[
         str | None,
-        typer.Option("--json", metavar="FILE|-", help="One JSON object.", rich_help_panel=OUTPUT),
+        typer.Option("--json", metavar="FILE|-", help="One JSON object."),
     ] = None,
     jsonl_to: Annotated[
         str | None,
-        typer.Option(
-            "--jsonl", metavar="FILE|-", help="One JSON object a line.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("--jsonl", metavar="FILE|-", help="One JSON object a line."),
     ] = None,
     save: Annotated[
         str | None,
         typer.Option(
             metavar="OVERLAY.png",
             help="Draw the regions; with several images a folder, or names get the image's stem.",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table.")] = False,

@@ -47,9 +47,17 @@ def models(
     size_mb = sum(path.stat().st_size for path in weights) / 1e6
     state = f"{size_mb:.1f} MB" if weights else "NOT FOUND: reinstall perceive-anything"
     typer.echo("nano (default)")
-    typer.echo(f"  embedded, any CPU, offline; {state}; licence: see its MODEL_CARD.md")
+    typer.echo(f"  embedded, any CPU, offline; {state}; licence: {_card_license(folder)}")
     typer.echo(f"  {folder}")
     for model in PUBLISHED:
         typer.echo(model.hub_id)
         typer.echo(f"  {model.summary}; {PUBLISHED_LICENSE}")
     typer.echo("yours: --model FOLDER, as written by save_pretrained or `perceive train`")
+
+
+def _card_license(folder: Path) -> str:
+    """The `license:` line at the head of the model card."""
+    card = folder / "MODEL_CARD.md"
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("license:")]
+    return stated[0] if stated else "see its MODEL_CARD.md"
