@@ -148,7 +148,8 @@ def _draw_found(
         text_padding=max(2, sizes.font_px // 3),
         smart_position=True,
     )
-    return annotator.annotate(scene, found, labels=labels)
+    labelled: npt.NDArray[np.uint8] = annotator.annotate(scene, found, labels=labels)
+    return labelled
 
 
 def _draw_prompt(
@@ -188,11 +189,12 @@ def _draw_prompt(
 def _detections(
     sv: ModuleType, boxes_xyxy: list[list[float]], masks: npt.NDArray[np.bool_] | None = None
 ) -> supervision.Detections:
-    return sv.Detections(
+    found: supervision.Detections = sv.Detections(
         xyxy=np.array(boxes_xyxy, dtype=np.float32),
         mask=masks,
         class_id=np.zeros(len(boxes_xyxy), dtype=int),
     )
+    return found
 
 
 def _drawable(labels: list[str], region_ids: list[int]) -> list[str]:

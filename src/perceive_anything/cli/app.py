@@ -19,6 +19,8 @@ from typer.exceptions import TyperException
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typer._click.core import Command, Context
+
 # name -> (module in this package, summary). The module holds a Typer app with one command, `app`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("image", "Segment and describe regions of images."),
@@ -33,8 +35,8 @@ class LazyGroup(TyperGroup):
     """Lists commands from the table and imports only the one that runs."""
 
     def resolve_command(
-        self, ctx: typer.Context, args: list[str]
-    ) -> tuple[str | None, TyperCommand | TyperGroup | None, list[str]]:
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
         """Find the placeholder as usual, then load the file of the command."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:

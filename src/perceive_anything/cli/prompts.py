@@ -12,9 +12,9 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import typer
     from perceive_anything.errors import PromptError
     from perceive_anything.types import Box, Points, Prompt
+    from typer._click.core import Context
 
 ORDER_KEY = "perceive_anything.option_order"
 EXAMPLE = "perceive image photo.jpg --box 10,20,200,220"
@@ -28,7 +28,7 @@ SYNTAX = {
 class OrderedCommand(TyperCommand):
     """A command that also remembers in which order its options were given."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Parse twice: once for the order alone, then as usual."""
         order = self.make_parser(ctx).parse_args(args=list(args))[2]
         ctx.meta[ORDER_KEY] = [param.name for param in order]
