@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -31,16 +33,34 @@ def test_nano_is_missing_unverified_damaged_or_fine(tmp_path: Path) -> None:
     assert levels(nano(tmp_path, digest=hashlib.sha256(b"weights").hexdigest())) == ["ok", "ok"]
 
 
-@pytest.mark.parametrize(
-    ("has_cuda", "has_mps", "expected"),
-    [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-)
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Stands where the choice of the device is made."""
+    module = ModuleType("perceive_anything.pipeline")
+    monkeypatch.setitem(sys.modules, "perceive_anything.pipeline", module)
+    return module
+
+
+@pytest.mark.parametrize(("fastest", "why"), [("cuda", "fastest"), ("cpu", "no GPU")])
 def test_the_chosen_device_comes_with_its_reason(
-    has_cuda: bool, has_mps: bool, expected: str
+    pipeline: ModuleType, fastest: str, why: str
 ) -> None:
-    chosen, why = doctor.chosen_device(has_cuda=has_cuda, has_mps=has_mps)
-    assert chosen == expected
-    assert why
+    def choose_device(_: None, *, prefer_cpu: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(type="cpu" if prefer_cpu else fastest)
+
+    pipeline.choose_device = choose_device  # type: ignore[attr-defined]
+    finding = doctor._chosen_device()
+    assert finding.level == "ok"
+    assert "cpu for nano" in finding.what
+    assert f"{fastest} for other models" in finding.what
+    assert why in finding.what
+
+
+def test_model_code_that_cannot_be_imported_is_bad(pipeline: ModuleType) -> None:
+    assert not hasattr(pipeline, "choose_device")
+    finding = doctor._chosen_device()
+    assert finding.level == "bad"
+    assert "cannot be imported" in finding.what
 
 
 def test_a_missing_package_names_its_command() -> None:
@@ -63,5 +83,5 @@ def test_the_report_names_versions_devices_drawing_font_and_nano() -> None:
     report = " ".join(finding.what for finding in doctor.findings())
     for word in ("python", "torch", "transformers", "av", "supervision", "cpu:", "cuda"):
         assert word in report
-    for word in ("chosen device", "fast drawing", "Chinese font", "nano"):
+    for word in ("fast drawing", "Chinese font", "nano"):
         assert word in report

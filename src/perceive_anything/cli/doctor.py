@@ -24,6 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 REQUIRED = ("torch", "transformers", "numpy", "pillow", "av", "supervision", "pycocotools")
 CHECKSUMS = "SHA256SUMS"
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+REINSTALL = "pip install --force-reinstall --no-deps perceive-anything"
 FAST_HINT = 'pip install "perceive-anything[fast]"'
 
 
@@ -85,25 +86,22 @@ def _devices() -> Iterator[Finding]:
         yield Finding("note", f"cuda: none ({why})", "nano needs none; PAM-1.5B and 3B want one")
     if has_mps or sys.platform == "darwin":
         yield Finding("ok" if has_mps else "note", f"mps: {'yes' if has_mps else 'none'}")
-    chosen, why = chosen_device(has_cuda=has_cuda, has_mps=has_mps)
-    yield Finding("ok", f"chosen device: {chosen}, because {why} (--device overrides)")
+    yield _chosen_device()
 
 
-def chosen_device(*, has_cuda: bool, has_mps: bool) -> tuple[str, str]:
-    """The device used when none is named, and why.
-
-    Args:
-        has_cuda: A CUDA GPU can be used.
-        has_mps: An Apple GPU can be used.
-
-    Returns:
-        Device name and reason.
-    """
-    if has_cuda:
-        return "cuda", "a CUDA GPU is there"
-    if has_mps:
-        return "mps", "an Apple GPU is there"
-    return "cpu", "there is no GPU"
+def _chosen_device() -> Finding:
+    """What `Perceiver` takes when no device is named."""
+    try:
+        from perceive_anything.pipeline import choose_device
+    except ImportError as error:
+        return Finding("bad", f"the model code cannot be imported: {error}", REINSTALL)
+    nano, other = choose_device(None, prefer_cpu=True).type, choose_device(None).type
+    why = "there is no GPU" if other == "cpu" else "the fastest there is"
+    return Finding(
+        "ok",
+        f"chosen device: {nano} for nano (small enough for any CPU), {other} for other models "
+        f"({why}); --device overrides",
+    )
 
 
 def _fast_drawing() -> Finding:
@@ -128,20 +126,19 @@ def _chinese_font() -> Finding:
 
 
 def _nano(folder: Path) -> Iterator[Finding]:
-    reinstall = "pip install --force-reinstall --no-deps perceive-anything"
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        yield Finding("bad", f"nano: no weights in {folder}", reinstall)
+        yield Finding("bad", f"nano: no weights in {folder}", REINSTALL)
         return
     size_mb = sum(path.stat().st_size for path in weights) / 1e6
     yield Finding("ok", f"nano: {size_mb:.1f} MB in {folder}")
     sums = folder / CHECKSUMS
     if not sums.is_file():
-        yield Finding("note", f"nano: no {CHECKSUMS}, weights not verified", reinstall)
+        yield Finding("note", f"nano: no {CHECKSUMS}, weights not verified", REINSTALL)
         return
     wrong = [name for name, expected in _read_sums(sums) if _sha256(folder / name) != expected]
     if wrong:
-        yield Finding("bad", f"nano: damaged or missing files: {', '.join(wrong)}", reinstall)
+        yield Finding("bad", f"nano: damaged or missing files: {', '.join(wrong)}", REINSTALL)
     else:
         yield Finding("ok", f"nano: all files match {CHECKSUMS}")
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    from perceive_anything.pipeline import Perceiver
     from perceive_anything.types import Prompt
 
     from perceive_anything.cli.output import Outputs
+    from perceive_anything.pipeline import Perceiver
     from perceive_anything.results import ImageResult
 
 Answer = TypeVar("Answer")
