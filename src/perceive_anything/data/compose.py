@@ -1,0 +1,218 @@
+"""Texts of a region from its facts: label, explanation, concise and detailed caption.
+
+Knows a `RegionContext` and English sentences; Chinese ones are in `compose_zh`. Refuses to know
+pixels: every sentence says only what the context holds.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+from perceive_anything.data.compose_zh import compose_zh
+from perceive_anything.data.context import Neighbour, RegionContext, make_context
+from perceive_anything.data.grammar import (
+    is_person,
+    is_plural,
+    join_words,
+    normalise,
+    noun_phrase,
+    trim_words,
+)
+from perceive_anything.data.knowledge import knowledge
+from perceive_anything.errors import OptionError
+
+__all__ = ["Neighbour", "RegionContext", "compose_texts", "make_context"]
+
+P_HUMAN_CAPTION, P_SCENE = 0.25, 0.7
+_MAX_CAPTION_WORDS = 14
+_FUNCTION_BUDGET = 22
+_FILLER = frozenset("a an the of to for is are used in on with and or by it that has have as".split())
+
+
+def compose_texts(context: RegionContext, rng: random.Random, language: str) -> dict[str, str]:
+    """Write the four texts of a region.
+
+    Args:
+        context: Its facts.
+        rng: Chooses between wordings.
+        language: "en" or "zh".
+
+    Returns:
+        Texts by task: "recognize", "explain", "caption", "describe".
+
+    Raises:
+        OptionError: The language is neither.
+    """
+    if language == "zh":
+        return compose_zh(context, rng)
+    if language != "en":
+        raise OptionError(
+            f'unknown language "{language}"; expected en or zh.', code="unknown_language"
+        )
+    return {
+        "recognize": context.label,
+        "explain": _explain(context, rng),
+        "caption": _caption(context, rng),
+        "describe": _describe(context, rng),
+    }
+
+
+def _explain(context: RegionContext, rng: random.Random) -> str:
+    entry, label = context.entry, context.label
+    sentences = []
+    if entry is not None and entry.definition:
+        sentences.append(f"{noun_phrase(label)} {_be(label)} {entry.definition}")
+        if entry.function_en and _adds(entry.definition, entry.function_en):
+            verb = _agree(entry.function_en, label)
+            sentences.append(f"{_pronoun(label)} {verb}")
+    else:
+        sentences.append(f"this {_be(label)} {noun_phrase(label)}")
+    place = _place(context)
+    lead = rng.choice(("here", "in this image"))
+    sentences.append(f"{lead} {_pronoun(label)} {_be(label)} {place}")
+    return _text(sentences)
+
+
+def _caption(context: RegionContext, rng: random.Random) -> str:
+    if context.alone and context.image_captions and rng.random() < P_HUMAN_CAPTION:
+        human = _human_caption(rng.choice(context.image_captions))
+        if len(human.split()) <= _MAX_CAPTION_WORDS:
+            return human
+    noun = _coloured(context)
+    phrases = _phrases(context)
+    worn = [n for n in context.neighbours if n.relation == "wearing"]
+    if worn or (phrases and (context.is_main or rng.random() < 0.6)):
+        return f"{noun} {phrases[0]}"
+    if context.is_main:
+        return noun
+    return f"{noun} {_position(context)}"
+
+
+def _describe(context: RegionContext, rng: random.Random) -> str:
+    label = context.label
+    split = len(context.colours) == 2 and not is_person(label) and rng.random() < 0.5
+    noun = noun_phrase(label) if split else _coloured(context)
+    subject = "the person" if label == "person" else _pronoun(label)
+    be, cover = _be(label), "cover" if is_plural(label) else "covers"
+    if context.is_main:
+        first = rng.choice((f"{noun} {be} the main subject of the image", f"the image shows {noun}"))
+    elif rng.random() < 0.5:
+        first = f"{noun} {be} {_position(context)} of the image"
+    else:
+        first = f"{_position(context)} of the image there {be} {noun}"
+    sentences = [first]
+    if split:
+        mostly, some = context.colours
+        sentences.append(f"{subject} {be} mostly {mostly} with some {some}")
+    clauses = _clauses(context)
+    size = "" if context.is_main else f"{cover} {_share(context)} of the image"
+    if clauses or size:
+        sentences.append(f"{subject} " + " and ".join([c for c in (*clauses[:2], size) if c]))
+    extra = _extra_sentence(context, rng)
+    return _text([*sentences, *extra])
+
+
+def _extra_sentence(context: RegionContext, rng: random.Random) -> list[str]:
+    if context.image_captions and rng.random() < P_SCENE:
+        return ["The scene: " + _human_caption(rng.choice(context.image_captions))]
+    entry = context.entry
+    if entry is None or not entry.look:
+        return []
+    label = context.label
+    return [f"{_pronoun(label)} {_be(label)} typically {entry.look}"]
+
+
+def _place(context: RegionContext) -> str:
+    phrases = _phrases(context)
+    if context.is_main:
+        return join_words(["the main subject of the image", *phrases[:1]], ", ")
+    return join_words([f"{_position(context)} of the image", *phrases[:2]], ", ")
+
+
+def _coloured(context: RegionContext) -> str:
+    """The label with its colours: "a brown and white cat", "a person in black"."""
+    colours = join_words(list(context.colours))
+    if not is_person(context.label):
+        return noun_phrase(context.label, colours)
+    noun = noun_phrase(context.label)
+    worn = any(n.relation == "wearing" for n in context.neighbours)
+    plain = not colours or worn or colours == "colorful"
+    return noun if plain else f"{noun} in {colours}"
+
+
+def _position(context: RegionContext) -> str:
+    return knowledge()["positions"][context.position][0]
+
+
+def _share(context: RegionContext) -> str:
+    shares = knowledge()["shares"]
+    return next(names[0] for limit, names in shares.items() if context.area_share <= float(limit))
+
+
+def _phrases(context: RegionContext) -> list[str]:
+    """Neighbours as phrases, one a relation: "next to a chair", "wearing a hat and shoes"."""
+    return [
+        knowledge()["relations"][relation]["phrase"].format(join_words(nouns))
+        for relation, nouns in _grouped(context).items()
+    ]
+
+
+def _clauses(context: RegionContext) -> list[str]:
+    """Neighbours as predicates: "is next to a chair", "has a dog to the left"."""
+    return [
+        _agree(knowledge()["relations"][relation]["sentence"], context.label).format(
+            join_words(nouns)
+        )
+        for relation, nouns in _grouped(context).items()
+    ]
+
+
+def _grouped(context: RegionContext) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    own = normalise(context.label)
+    for neighbour in context.neighbours:
+        another = normalise(neighbour.label) == own
+        noun = noun_phrase(neighbour.label, another=another)
+        groups.setdefault(neighbour.relation, []).append(noun)
+    return groups
+
+
+def _human_caption(text: str) -> str:
+    text = " ".join(text.split()).rstrip(" .")
+    text = trim_words(text, 20) if len(text.split()) > 20 else text
+    return text[0].lower() + text[1:] if text else text
+
+
+def _adds(definition: str, function: str) -> bool:
+    """Whether the function says something that the definition does not, and stays short."""
+    words_d = {normalise(word) for word in definition.split()} - _FILLER
+    words_f = {normalise(word) for word in function.replace(",", "").split()} - _FILLER
+    fits = len(definition.split()) + len(function.split()) <= _FUNCTION_BUDGET
+    return fits and len(words_d & words_f) * 3 < len(words_f)
+
+
+def _be(label: str) -> str:
+    return "are" if is_plural(label) else "is"
+
+
+def _pronoun(label: str) -> str:
+    if is_person(label) and not is_plural(label):
+        return "the person"
+    return "they" if is_plural(label) else "it"
+
+
+def _agree(predicate: str, label: str) -> str:
+    """The predicate with its verb in the plural where the label is plural."""
+    verb, _, rest = predicate.partition(" ")
+    if is_plural(label):
+        irregular = {"is": "are", "has": "have", "does": "do", "flies": "fly", "lives": "live"}
+        plain = verb if verb in {"can", "lived"} else verb.removesuffix("s")
+        verb = irregular.get(verb, plain)
+        rest = rest.replace(" and covers ", " and cover ")
+    return f"{verb} {rest}"
+
+
+def _text(sentences: list[str]) -> str:
+    """Sentences with capitals and full stops."""
+    return " ".join(s[0].upper() + s[1:] + ("" if re.search(r"[.!?]$", s) else ".") for s in sentences)
