@@ -15,6 +15,7 @@ __all__ = ["COLORFUL", "colour_shares", "name_colours"]
 
 COLORFUL = "colorful"
 MIN_FIRST, MIN_SECOND = 0.35, 0.25
+_SHADES = (("brown", "orange"), ("red", "pink"), ("blue", "purple"))  # one thing, two lights
 _BITS = 5
 _MAX_PIXELS = 6000
 
@@ -47,7 +48,11 @@ def name_colours(shares: np.ndarray, around: np.ndarray | None = None) -> tuple[
     """
     shares = shares.copy()
     if around is not None:
-        shares[around >= shares * 0.9] = 0.0
+        shares[(around >= shares * 0.9) | (around >= 0.25)] = 0.0
+    for first, second in _SHADES:
+        pair = [COLOURS.index(first), COLOURS.index(second)]
+        main = pair[int(np.argmax(shares[pair]))]
+        shares[main], shares[pair[0] + pair[1] - main] = shares[pair].sum(), 0.0
     order = np.argsort(-shares, kind="stable")
     first, second = order[:2]
     if shares[first] < MIN_FIRST:
@@ -85,7 +90,10 @@ def _colour_table() -> np.ndarray:
     names[rules[0] & (value < 0.4) & (hue < 12) & (saturation < 0.7)] = "brown"
     names[rules[0] & (saturation < 0.55) & (value > 0.7)] = "pink"
     names[rules[6] & (value < 0.5)] = "purple"
-    pale = (saturation < 0.12) | (chroma < 0.09) | ((saturation < 0.2) & (value > 0.85))
+    warm_gray = np.isin(names, ("brown", "pink", "orange", "yellow")) & (
+        (saturation < 0.2) | ((saturation < 0.3) & (chroma < 0.12))
+    )
+    pale = warm_gray | (saturation < 0.12) | (chroma < 0.09) | ((saturation < 0.2) & (value > 0.85))
     names[pale] = "gray"
     names[pale & (value > 0.74)] = "white"
     names[(value < 0.17) | ((value < 0.27) & (saturation < 0.45))] = "black"

@@ -20,6 +20,7 @@ from perceive_anything.data.grammar import (
     trim_words,
 )
 from perceive_anything.data.knowledge import knowledge
+from perceive_anything.data.lexicon import EMOJI
 from perceive_anything.errors import OptionError
 
 __all__ = ["Neighbour", "RegionContext", "compose_texts", "make_context"]
@@ -61,16 +62,19 @@ def compose_texts(context: RegionContext, rng: random.Random, language: str) -> 
 def _explain(context: RegionContext, rng: random.Random) -> str:
     entry, label = context.entry, context.label
     sentences = []
-    if entry is not None and entry.definition:
+    if entry is not None and entry.category == EMOJI:
+        sentences.append(f"this is an emoji of {noun_phrase(label)}")
+        if entry.definition:
+            sentences.append(f"it shows {entry.definition}")
+    elif entry is not None and entry.definition:
         sentences.append(f"{noun_phrase(label)} {_be(label)} {entry.definition}")
         if entry.function_en and _adds(entry.definition, entry.function_en):
             verb = _agree(entry.function_en, label)
             sentences.append(f"{_pronoun(label)} {verb}")
     else:
         sentences.append(f"this {_be(label)} {noun_phrase(label)}")
-    place = _place(context)
-    lead = rng.choice(("here", "in this image"))
-    sentences.append(f"{lead} {_pronoun(label)} {_be(label)} {place}")
+    lead, of_image = rng.choice((("here", " of the image"), ("in this image", "")))
+    sentences.append(f"{lead} {_pronoun(label)} {_be(label)} {_place(context, of_image)}")
     return _text(sentences)
 
 
@@ -91,7 +95,8 @@ def _caption(context: RegionContext, rng: random.Random) -> str:
 
 def _describe(context: RegionContext, rng: random.Random) -> str:
     label = context.label
-    split = len(context.colours) == 2 and not is_person(label) and rng.random() < 0.5
+    plain = is_person(label) or _names_a_colour(label)
+    split = len(context.colours) == 2 and not plain and rng.random() < 0.5
     noun = noun_phrase(label) if split else _coloured(context)
     subject = "the person" if label == "person" else _pronoun(label)
     be, cover = _be(label), "cover" if is_plural(label) else "covers"
@@ -108,7 +113,7 @@ def _describe(context: RegionContext, rng: random.Random) -> str:
     clauses = _clauses(context)
     size = "" if context.is_main else f"{cover} {_share(context)} of the image"
     if clauses or size:
-        sentences.append(f"{subject} " + " and ".join([c for c in (*clauses[:2], size) if c]))
+        sentences.append(f"{subject} " + join_words([c for c in (*clauses[:2], size) if c]))
     extra = _extra_sentence(context, rng)
     return _text([*sentences, *extra])
 
@@ -123,22 +128,27 @@ def _extra_sentence(context: RegionContext, rng: random.Random) -> list[str]:
     return [f"{_pronoun(label)} {_be(label)} typically {entry.look}"]
 
 
-def _place(context: RegionContext) -> str:
-    phrases = _phrases(context)
-    if context.is_main:
-        return join_words(["the main subject of the image", *phrases[:1]], ", ")
-    return join_words([f"{_position(context)} of the image", *phrases[:2]], ", ")
+def _place(context: RegionContext, of_image: str) -> str:
+    place = "the main subject" if context.is_main else _position(context)
+    return ", ".join([place + of_image, *_phrases(context)[: 1 if context.is_main else 2]])
 
 
 def _coloured(context: RegionContext) -> str:
     """The label with its colours: "a brown and white cat", "a person in black"."""
     colours = join_words(list(context.colours))
+    if _names_a_colour(context.label):
+        colours = ""
     if not is_person(context.label):
         return noun_phrase(context.label, colours)
     noun = noun_phrase(context.label)
     worn = any(n.relation == "wearing" for n in context.neighbours)
     plain = not colours or worn or colours == "colorful"
     return noun if plain else f"{noun} in {colours}"
+
+
+def _names_a_colour(label: str) -> bool:
+    """Whether the label itself has a colour, so that no other is put before it: "yellow onion"."""
+    return not set(re.split(r"[ -]", label)).isdisjoint(knowledge()["colours"])
 
 
 def _position(context: RegionContext) -> str:
@@ -181,7 +191,7 @@ def _grouped(context: RegionContext) -> dict[str, list[str]]:
 def _human_caption(text: str) -> str:
     text = " ".join(text.split()).rstrip(" .")
     text = trim_words(text, 20) if len(text.split()) > 20 else text
-    return text[0].lower() + text[1:] if text else text
+    return text.lower() if text[:2].isupper() and text[1:2].isalpha() else text[:1].lower() + text[1:]
 
 
 def _adds(definition: str, function: str) -> bool:
@@ -209,7 +219,6 @@ def _agree(predicate: str, label: str) -> str:
         irregular = {"is": "are", "has": "have", "does": "do", "flies": "fly", "lives": "live"}
         plain = verb if verb in {"can", "lived"} else verb.removesuffix("s")
         verb = irregular.get(verb, plain)
-        rest = rest.replace(" and covers ", " and cover ")
     return f"{verb} {rest}"
 
 

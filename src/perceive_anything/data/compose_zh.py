@@ -11,6 +11,7 @@ import random
 from perceive_anything.data.context import RegionContext
 from perceive_anything.data.grammar import display_name, display_name_zh, is_person, normalise
 from perceive_anything.data.knowledge import knowledge, knowledge_set
+from perceive_anything.data.lexicon import EMOJI
 
 __all__ = ["compose_zh"]
 
@@ -37,7 +38,11 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
     name, entry = _name(context), context.entry
     sentences = []
     category = _category(context)
-    if category:
+    if entry is not None and entry.category == EMOJI:
+        sentences.append(f"这是{name}的表情符号")
+        if entry.category_zh:
+            sentences.append(f"它表示{entry.category_zh}")
+    elif category:
         sentences.append(f"{name}{category}")
     if entry is not None and entry.function_zh:
         sentences.append(entry.function_zh)
@@ -52,7 +57,7 @@ def _caption(context: RegionContext, rng: random.Random) -> str:
     worn = any(n.relation == "wearing" for n in context.neighbours)
     modifiers = _relations(context, "modifier_zh")
     if worn:
-        return "".join(modifiers[:2]) + _name(context)
+        return "、".join(m.removesuffix("的") for m in modifiers[:2]) + "的" + _name(context)
     if modifiers and (context.is_main or rng.random() < 0.6):
         return modifiers[0] + _coloured(context, after=True)
     if context.is_main:
@@ -67,9 +72,9 @@ def _describe(context: RegionContext, rng: random.Random) -> str:
     if context.is_main:
         sentences.append(rng.choice((f"图像的主体是{noun}", f"图像中主要是{noun}")))
     elif rng.random() < 0.5:
-        sentences.append(f"{noun}位于图像{_position(context)}，占图像的{_share(context)}")
+        sentences.append(f"{noun}位于图像{_position(context)}，{_share(context)}")
     else:
-        sentences.append(f"图像{_position(context)}是{noun}，占图像的{_share(context)}")
+        sentences.append(f"图像{_position(context)}是{noun}，{_share(context)}")
     if split:
         first, second = (knowledge()["colours"][c] for c in context.colours)
         sentences.append(f"它主要是{first}，带有{second}")
@@ -93,10 +98,10 @@ def _place(context: RegionContext) -> str:
 def _category(context: RegionContext) -> str:
     """What it is, as a predicate: "是一种家具"; "" where unknown."""
     entry = context.entry
+    if entry is not None and entry.category == EMOJI:
+        return "是一个表情符号"
     if entry is None or not entry.category_zh or entry.category_zh == _name(context):
         return ""
-    if entry.category_zh.endswith("表情符号"):
-        return f"是一个{entry.category_zh}"
     if entry.category_zh.endswith("一部分"):
         return f"是{entry.category_zh}"
     return f"是一种{entry.category_zh}"
@@ -138,7 +143,9 @@ def _relations(context: RegionContext, form: str) -> list[str]:
         dainty = neighbour.label in knowledge_set("worn_on_head_or_hand")
         key = (neighbour.relation, neighbour.relation == "wearing" and dainty)
         name = display_name_zh(neighbour.label_zh or neighbour.label)
-        groups.setdefault(key, []).append("别的" + name if normalise(neighbour.label) == own else name)
+        if normalise(neighbour.label) == own:
+            name = f"另一个{name}" if is_person(neighbour.label) else f"别的{name}"
+        groups.setdefault(key, []).append(name)
     texts = []
     for (relation, dainty), names in groups.items():
         joined = "、".join(names[:-1]) + "和" + names[-1] if len(names) > 1 else names[0]

@@ -36,7 +36,7 @@ class Neighbour:
         label: Its English name.
         label_zh: Its Chinese name.
         relation: Where it is, seen from the region: "left", "right", "above", "below", "near";
-            or "on" (the region is on it), "with", "wearing", "worn_by".
+            or "on" (the region is on it), "under" (it is on the region), "with", "wearing", "worn_by".
     """
 
     label: str
@@ -244,6 +244,8 @@ def _relation(
         return "with", distance - 0.1
     if other.label in supports and _stands_on(a, b) and region.label not in supports:
         return "on", distance - 0.1
+    if region.label in supports and _stands_on(b, a) and other.label not in supports:
+        return "under", distance - 0.05
     if gap_x > 0 and gap_x >= gap_y:
         return ("right" if centre_x > 0 else "left"), distance
     if gap_y > 0:

@@ -35,7 +35,7 @@ _DETERMINERS = frozenset(
 )
 _TAIL = frozenset(
     "a an the of with that which having in on for used to made from by at and or as whose is are "
-    "usually especially often typically its their being sometimes, e.g. such into when it".split()
+    "usually especially often typically its their being one two sometimes, e.g. such into when it".split()
 )
 _AN = re.compile(r"^(hour|heir|honest|honor|x-|f-|atm|sos|ng |id |ok |[aeiou])", re.IGNORECASE)
 _NOT_AN = re.compile(r"^(uni(?!n)|eu|one|ukulele|us |use|u-|utensil|oncet)", re.IGNORECASE)
@@ -51,6 +51,7 @@ def display_name(label: str) -> str:
     if head == "flag":
         small = {"Of", "And", "Da", "The"}
         words = [w.lower() if w in small else w for w in (x.capitalize() for x in rest.split())]
+        words = [w.upper() if w in {"Sar", "U.s."} else w for w in words]
         return "flag of " + " ".join(words)
     if head == "keycap":
         return f"keycap {rest}"

@@ -26,8 +26,9 @@ from perceive_anything.data.knowledge import knowledge
 from perceive_anything.data.packs import read_pack
 from perceive_anything.errors import DataError
 
-__all__ = ["SOURCES", "Entry", "Lexicon", "source_key"]
+__all__ = ["EMOJI", "SOURCES", "Entry", "Lexicon", "source_key"]
 
+EMOJI = "emoji"
 TEXT_FILE = "text.json.gz"
 SOURCES = ("coco", "ccp", "stuff", "caltech101", "grocery", "imagenet", "emoji")
 _SOURCE_WORDS = {
@@ -249,7 +250,7 @@ def _entry(row: Mapping[str, Any], source: str) -> Entry:
         synonyms=tuple(row.get("synonyms", ())),
         description=row.get("description", ""),
         wnid="" if broader else row.get("wnid", ""),
-        look=_look(label, row.get("description", "")),
+        look="" if coarse else _look(label, row.get("description", "")),
     )
     return replace(_with_category(entry), definition=_definition(entry, coarse))
 
@@ -309,15 +310,12 @@ def _emoji_entry(label: str, label_zh: str) -> Entry:
     classes = knowledge()["emoji"]
     words = re.split(r"[ :,-]+", label)
     found = next((classes[word] for word in [words[0], *reversed(words)] if word in classes), None)
-    definition = f"an emoji that shows {found[0]}" if found else "an emoji symbol"
-    if label.startswith("flag: "):
-        definition = f"the {display_name(label)}"
     return Entry(
         label=label,
         label_zh=label_zh,
         source="emoji",
-        hypernyms=("emoji",),
-        definition=definition,
-        category="emoji",
-        category_zh=f"表示{found[1]}的表情符号" if found else "表情符号",
+        hypernyms=(EMOJI,),
+        definition=found[0] if found else "",
+        category=EMOJI,
+        category_zh=found[1] if found else "",
     )

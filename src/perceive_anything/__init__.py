@@ -1,0 +1,41 @@
+"""Perceive Anything: point at a region of an image and learn what it is.
+
+Public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Box": "types",
+    "ImageResult": "results",
+    "Mask": "types",
+    "PerceiveError": "errors",
+    "Perceiver": "pipeline",
+    "Points": "types",
+    "Region": "results",
+}
+__all__ = ["__version__", "tasks", *_HOMES]
+
+if TYPE_CHECKING:
+    from perceive_anything import tasks
+    from perceive_anything.errors import PerceiveError
+    from perceive_anything.pipeline import Perceiver
+    from perceive_anything.results import ImageResult, Region
+    from perceive_anything.types import Box, Mask, Points
+
+
+def __getattr__(name: str) -> object:
+    if name == "tasks":
+        return importlib.import_module("perceive_anything.tasks")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"perceive_anything.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,73 @@
+"""Masks as arrays, COCO RLE, polygons and boxes; the only module that imports pycocotools.
+
+Knows geometry only. Arrays are bool (H, W); boxes are x1, y1, x2, y2 with x2, y2 exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BoolMask = npt.NDArray[np.bool_]
+
+
+def encode_rle(mask: BoolMask) -> dict[str, Any]:
+    """COCO RLE of a mask: {"size": [H, W], "counts": str}; JSON-able, column-major as in COCO."""
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_rle(rle: Mapping[str, Any]) -> BoolMask:
+    """The mask of a compressed COCO RLE (`counts` as str or bytes)."""
+    from pycocotools import mask as coco
+
+    counts = rle["counts"]
+    packed = counts.encode("ascii") if isinstance(counts, str) else counts
+    decoded: BoolMask = coco.decode({"size": list(rle["size"]), "counts": packed}).astype(bool)
+    return decoded
+
+
+def mask_to_box_xyxy(mask: BoolMask) -> tuple[int, int, int, int] | None:
+    """The tightest box, x2 and y2 exclusive; None for an empty mask."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def mask_area(mask: BoolMask) -> int:
+    """Number of pixels inside."""
+    return int(np.count_nonzero(mask))
+
+
+def mask_iou(first: BoolMask, second: BoolMask) -> float:
+    """Intersection over union of two masks of one shape; 1 for two empty ones."""
+    union = np.count_nonzero(first | second)
+    return float(np.count_nonzero(first & second) / union) if union else 1.0
+
+
+def polygons_to_mask(polygons: Sequence[Sequence[float]], shape_hw: tuple[int, int]) -> BoolMask:
+    """The union of COCO polygons [x1, y1, x2, y2, ...] as a mask."""
+    from pycocotools import mask as coco
+
+    height, width = shape_hw
+    if not polygons:
+        return np.zeros((height, width), dtype=bool)
+    rle = coco.merge(coco.frPyObjects([list(p) for p in polygons], height, width))
+    filled: BoolMask = coco.decode(rle).astype(bool)
+    return filled
+
+
+def mask_to_polygons(mask: BoolMask) -> list[list[float]]:
+    """Outlines as COCO polygons.
+
+    Polygons lose what they cannot say: holes, and areas of one or two pixels.
+    """
+    from supervision.detection.utils.converters import mask_to_polygons as trace
+
+    return [[float(n) for n in polygon.flatten()] for polygon in trace(mask)]

@@ -1,0 +1,163 @@
+"""Pictures on disk or in memory <-> uint8 arrays.
+
+Knows files and formats (Pillow); nothing of regions or models. EXIF rotation is applied here, once.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from perceive_anything.errors import MediaError
+
+Pixels = npt.NDArray[np.uint8]
+ImageSource = str | Path | bytes | Image.Image | np.ndarray
+MAX_PIXELS = 178_000_000
+
+
+def load_image(source: ImageSource) -> Pixels:
+    """Read a picture.
+
+    Args:
+        source: Path, encoded bytes, PIL image or array: uint8 (H, W, 3), (H, W, 4) or (H, W).
+            Transparent pixels become white; 16-bit pictures are scaled to 8 bits.
+
+    Returns:
+        RGB, uint8 (H, W, 3), contiguous.
+
+    Raises:
+        MediaError: The source is missing, damaged, empty, too large or no picture.
+    """
+    if isinstance(source, np.ndarray):
+        image = _from_array(source)
+    elif isinstance(source, Image.Image):
+        image = ImageOps.exif_transpose(source)
+    else:
+        image = _decode(source)
+    return np.ascontiguousarray(_to_rgb(image))
+
+
+def load_mask(source: str | Path | bytes) -> npt.NDArray[np.bool_]:
+    """Read a mask picture as bool (H, W).
+
+    With transparency, what is opaque is inside. Otherwise what is not black is inside; a picture
+    with more than two grey values is cut at the middle.
+
+    Raises:
+        MediaError: As `load_image`.
+    """
+    image = _decode(source)
+    if "A" in image.getbands() and image.getchannel("A").getextrema()[0] < 255:
+        return np.asarray(image.getchannel("A")) > 127
+    grey = np.asarray(Image.fromarray(_to_rgb(image)).convert("L"))
+    return grey > (127 if len(np.unique(grey)) > 2 else 0)
+
+
+def save_image(array: Pixels, path: str | Path) -> None:
+    """Write uint8 (H, W, 3) to a file; the suffix chooses the format.
+
+    Raises:
+        MediaError: The folder does not exist, is not writable, or the suffix is unknown.
+    """
+    try:
+        Image.fromarray(array).save(path)
+    except (OSError, ValueError) as error:
+        raise MediaError(
+            f'cannot write the image "{path}": {error}.\n'
+            "  Expected a file ending in .png, .jpg or .webp in a folder that exists.",
+            code="out_unwritable",
+        ) from error
+
+
+def _decode(source: str | Path | bytes) -> Image.Image:
+    name, stream = _open(source)
+    try:
+        image = Image.open(stream)
+        _check_size(image.size, name)
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, "more pixels than can be opened safely") from error
+    except UnidentifiedImageError as error:
+        raise MediaError(
+            f'"{name}" is not an image that can be read.\n'
+            "  Expected PNG, JPEG, WebP or another still format of Pillow.",
+            code="file_unreadable",
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(
+            f'the image "{name}" is damaged: {error}.\n'
+            "  It ends too early or holds broken data; copy or export it again.",
+            code="image_truncated",
+        ) from error
+    return ImageOps.exif_transpose(image)
+
+
+def _open(source: str | Path | bytes) -> tuple[str, io.BytesIO]:
+    if isinstance(source, bytes):
+        return "image bytes", io.BytesIO(source)
+    if not isinstance(source, (str, Path)):
+        raise MediaError(
+            f"cannot read an image from {type(source).__name__}.\n"
+            "  Expected a path, bytes, a PIL image or a uint8 array (H, W, 3).",
+            code="unsupported_source",
+        )
+    path = Path(source)
+    try:
+        return str(path), io.BytesIO(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MediaError(
+            f'there is no file "{path}".\n  Check the path; it is relative to {Path.cwd()}.',
+            code="file_missing",
+        ) from error
+    except OSError as error:
+        raise MediaError(
+            f'"{path}" cannot be read: {error.strerror or error}.\n  Expected an image file.',
+            code="file_unreadable",
+        ) from error
+
+
+def _check_size(size_wh: tuple[int, int], name: str) -> None:
+    width, height = size_wh
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width}x{height} pixels")
+
+
+def _too_large(name: str, got: str) -> MediaError:
+    return MediaError(
+        f'the image "{name}" is too large: {got}.\n'
+        f"  Expected at most {MAX_PIXELS // 10**6} million pixels; scale it down or crop it.",
+        code="image_size",
+    )
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shaped or array.size == 0:
+        raise MediaError(
+            f"cannot read an image from an array of {array.dtype} {array.shape}.\n"
+            "  Expected uint8 (H, W, 3), (H, W, 4) or (H, W). Floats 0..1? multiply by 255.",
+            code="unsupported_source",
+        )
+    return Image.fromarray(array)
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+        return _from_deep(np.asarray(image))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_deep(values: np.ndarray) -> Pixels:
+    """16-bit or float grey -> 8-bit RGB; floats are taken as 0..1 or 0..255 by their maximum."""
+    values = values.astype(np.float64)
+    peak = values.max(initial=0.0)
+    top = 65535.0 if peak > 255 else (255.0 if peak > 1 else 1.0)
+    grey = np.clip(values / top * 255, 0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

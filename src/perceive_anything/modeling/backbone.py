@@ -1,0 +1,127 @@
+"""EfficientNet-Lite as a SAM 2 trunk: pixels in, feature maps at strides 4, 8, 16 and 32 out.
+
+Knows nothing of prompts, masks or text. Shape suffixes: B images, C channels, H W rows and columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedModel
+from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModelOutput
+
+from perceive_anything.modeling.configuration import EfficientNetLiteConfig
+
+# Kernel and stride of the seven block groups; expansion is 1 in the first and 6 in the others.
+_KERNELS = (3, 3, 5, 3, 5, 5, 3)
+_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+_OUTPUT_GROUPS = (1, 2, 4, 6)
+
+
+class SamePaddedConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow does ("same"): the odd pixel goes to the right and below."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Pad, then convolve."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:
+            return F.conv2d(x_BCHW, self.weight, None, 1, kernel // 2, 1, self.groups)
+        pads = []
+        for length in (x_BCHW.shape[3], x_BCHW.shape[2]):
+            total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
+            pads += [total // 2, total - total // 2]
+        return F.conv2d(F.pad(x_BCHW, pads), self.weight, None, stride, 0, 1, self.groups)
+
+
+def conv_norm(
+    inputs: int, outputs: int, kernel: int, stride: int, eps: float, *, depthwise: bool = False
+) -> nn.Sequential:
+    """Convolution without bias and its batch normalisation."""
+    groups = inputs if depthwise else 1
+    conv = SamePaddedConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs, eps=eps))
+
+
+class InvertedBottleneck(nn.Module):
+    """Expand, depthwise, project, with a residual where the shape allows it."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expand: int, eps: float
+    ) -> None:
+        super().__init__()
+        width = inputs * expand
+        self.expand = conv_norm(inputs, width, 1, 1, eps) if expand > 1 else None
+        self.depthwise = conv_norm(width, width, kernel, stride, eps, depthwise=True)
+        self.project = conv_norm(width, outputs, 1, 1, eps)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+        hidden = x_BCHW if self.expand is None else F.relu6(self.expand(x_BCHW))
+        hidden = self.project(F.relu6(self.depthwise(hidden)))
+        return x_BCHW + hidden if self.residual else hidden
+
+
+class EfficientNetLiteModel(PreTrainedModel):
+    """The trunk; its output type and layout (channels last) are those of SAM 2's Hiera."""
+
+    config: EfficientNetLiteConfig
+    config_class = EfficientNetLiteConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "backbone"
+
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
+        super().__init__(config)
+        eps = config.batch_norm_eps
+        self.stem = conv_norm(config.num_channels, config.stem_channels, 3, 2, eps)
+        self.groups = nn.ModuleList()
+        inputs = config.stem_channels
+        for index, outputs in enumerate(config.block_channels):
+            blocks = []
+            for repeat in range(config.block_repeats[index]):
+                stride = _STRIDES[index] if repeat == 0 else 1
+                expand = 6 if index else 1
+                blocks.append(
+                    InvertedBottleneck(inputs, outputs, _KERNELS[index], stride, expand, eps)
+                )
+                inputs = outputs
+            self.groups.append(nn.Sequential(*blocks))
+        self.head = conv_norm(inputs, config.head_channels, 1, 1, eps) if config.head_channels else None
+        norm = nn.LayerNorm if config.normalize_stages else nn.Identity
+        self.norms = nn.ModuleList(norm(channels) for channels in config.output_channels)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The first layer, as transformers asks of every backbone."""
+        return self.stem
+
+    def stages(self, pixel_values: Tensor) -> list[Tensor]:
+        """Raw maps (B, C, H, W) at strides 4, 8, 16 and 32, before the LayerNorms."""
+        x_BCHW = F.relu6(self.stem(pixel_values.to(self.dtype)))
+        maps = []
+        for index, group in enumerate(self.groups):
+            x_BCHW = group(x_BCHW)
+            if index in _OUTPUT_GROUPS:
+                maps.append(x_BCHW)
+        if self.head is not None:
+            maps[-1] = F.relu6(self.head(maps[-1]))
+        return maps
+
+    def normalize(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
+        """(B, C, H, W) maps -> normalised (B, H, W, C) maps, the layout of SAM 2's trunks."""
+        return tuple(
+            norm(x_BCHW.permute(0, 2, 3, 1)) for norm, x_BCHW in zip(self.norms, maps, strict=True)
+        )
+
+    def forward(self, pixel_values: Tensor, **_: object) -> Sam2HieraDetModelOutput:
+        """Images (B, 3, S, S), normalised -> feature maps for SAM 2's neck.
+
+        Args:
+            pixel_values: Float images; S a multiple of 32.
+        """
+        maps = self.normalize(self.stages(pixel_values))
+        return Sam2HieraDetModelOutput(last_hidden_state=maps[-1], intermediate_hidden_states=maps)
+
+
+AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)

@@ -1,0 +1,142 @@
+"""Configurations of the model: trunk, semantic perceiver and the whole PAM.
+
+Knows sizes and switches only. nano, PAM-1.5B and PAM-3B are values of the same classes.
+"""
+
+from __future__ import annotations
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig, Sam2VideoConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+@strict
+class EfficientNetLiteConfig(PreTrainedConfig):
+    """An EfficientNet-Lite trunk (no squeeze-and-excite, ReLU6) with outputs at strides 4, 8, 16, 32.
+
+    Args:
+        stem_channels: Channels behind the first convolution (stride 2).
+        block_channels: Output channels of the seven block groups.
+        block_repeats: Blocks in each of the seven groups.
+        head_channels: Channels of the 1x1 head convolution on the stride-32 map; 0 leaves it out.
+        normalize_stages: LayerNorm over the channels of each output, which keeps a convolutional
+            trunk's large activations from drowning SAM 2's position code.
+
+    Source: the scaling rules of EfficientNet (arXiv 1905.11946) with the Lite changes.
+    """
+
+    model_type = "efficientnet_lite"
+
+    num_channels: int = 3
+    stem_channels: int = 32
+    block_channels: list[int] | None = None
+    block_repeats: list[int] | None = None
+    head_channels: int = 0
+    normalize_stages: bool = True
+    batch_norm_eps: float = 1e-3
+
+    def __post_init__(self, **kwargs: object) -> None:
+        """Fill in EfficientNet-Lite0 where a list is missing."""
+        if self.block_channels is None:
+            self.block_channels = [16, 24, 40, 80, 112, 192, 320]
+        if self.block_repeats is None:
+            self.block_repeats = [1, 2, 2, 3, 3, 4, 1]
+        super().__post_init__(**kwargs)
+
+    @property
+    def output_channels(self) -> list[int]:
+        """Channels of the outputs at strides 4, 8, 16 and 32."""
+        _, stride4, stride8, _, stride16, _, stride32 = self.block_channels
+        return [stride4, stride8, stride16, self.head_channels or stride32]
+
+
+@strict
+class PamPerceiverConfig(PreTrainedConfig):
+    """The semantic perceiver: a two-way transformer over the tapped SAM 2 tensors.
+
+    Args:
+        hidden_size: Width; equals SAM 2's.
+        num_semantic_tokens: Learnable queries that become semantic tokens.
+        image_shuffle: Side of the patch that becomes one LLM token (image, first frame of a clip).
+        frame_shuffle: The same for the other frames of a clip.
+    """
+
+    base_config_key = "perceiver_config"
+    model_type = "pam_perceiver"
+
+    hidden_size: int = 256
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 8
+    attention_downsample_rate: int = 2
+    mlp_dim: int = 2048
+    num_semantic_tokens: int = 16
+    image_shuffle: int = 2
+    frame_shuffle: int = 4
+
+
+@strict
+class PamConfig(PreTrainedConfig):
+    """The Perceive Anything Model: SAM 2, semantic perceiver, projectors, language model.
+
+    Args:
+        sam_config: A `Sam2VideoConfig`; any backbone that transformers can build.
+        perceiver_config: The semantic perceiver.
+        text_config: Any causal language model of transformers.
+        render_prompts: Draw points and boxes into SAM 2's dense prompt as well. False for released
+            checkpoints; nano needs it (little training leaves sparse prompts unused).
+        image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
+
+    Source: arXiv 2506.05302.
+    """
+
+    model_type = "pam"
+    sub_configs_defaults = {  # noqa: RUF012 - the shape that transformers reads
+        "sam_config": SubConfigSpec(config_class=Sam2VideoConfig),
+        "perceiver_config": SubConfigSpec(config_class=PamPerceiverConfig),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="qwen2"),
+    }
+
+    sam_config: dict | PreTrainedConfig | None = None
+    perceiver_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    render_prompts: bool = False
+    image_token_id: int = -200
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: object) -> None:
+        """Check that the parts fit together."""
+        super().__post_init__(**kwargs)
+        self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
+        sam_width = self.sam_config.mask_decoder_config.hidden_size
+        if self.perceiver_config.hidden_size != sam_width:
+            raise ValueError(
+                f"perceiver_config.hidden_size is {self.perceiver_config.hidden_size} but SAM 2 is "
+                f"{sam_width} wide; they must be equal."
+            )
+        for name in ("image_shuffle", "frame_shuffle"):
+            shuffle = getattr(self.perceiver_config, name)
+            if self.grid_size % shuffle:
+                raise ValueError(
+                    f"perceiver_config.{name} is {shuffle}, which does not divide the "
+                    f"{self.grid_size}x{self.grid_size} image embedding."
+                )
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square image that the model reads, in pixels."""
+        return int(self.sam_config.image_size)
+
+    @property
+    def grid_size(self) -> int:
+        """Side of SAM 2's image embedding, in cells (stride 16)."""
+        return self.image_size // 16
+
+    @property
+    def image_rows(self) -> int:
+        """Rows that one region of an image takes in the language model's input."""
+        tokens = (self.grid_size // self.perceiver_config.image_shuffle) ** 2
+        return tokens + 1 + self.perceiver_config.num_semantic_tokens + 1
+
+
+AutoConfig.register("efficientnet_lite", EfficientNetLiteConfig)
+AutoConfig.register("pam", PamConfig)

@@ -1,0 +1,199 @@
+"""PAM as one transformers model: SAM 2 -> semantic perceiver -> projectors -> language model.
+
+Knows tensors and token ids; words, prompts of users and pictures are the processor's business.
+Shape suffixes: B images, R regions, L text positions, V visual rows, D language-model width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+    Sam2VideoModel,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from perceive_anything.modeling.configuration import PamConfig
+from perceive_anything.modeling.perceiver import SemanticPerceiver
+from perceive_anything.modeling.segmenter import (
+    ImageFeatures,
+    PromptTensors,
+    RegionFeatures,
+    decode_regions,
+    encode_images,
+)
+
+
+def _projector(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
+
+
+class PamPreTrainedModel(PreTrainedModel):
+    """What the parts of PAM share as transformers models."""
+
+    config: PamConfig
+    config_class = PamConfig
+    base_model_prefix = "pam"
+    main_input_name = "pixel_values"
+    _supports_sdpa = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Newlines and the perceiver's position matrix; every other part initialises itself."""
+        super()._init_weights(module)
+        if isinstance(module, PamForConditionalGeneration):
+            std = self.config.text_config.hidden_size**-0.5
+            for newline in (module.image_newline, module.semantic_newline, module.frame_newline):
+                nn.init.normal_(newline, std=std)
+        elif isinstance(module, SemanticPerceiver):
+            nn.init.normal_(module.positional_embedding)
+
+
+class PamForConditionalGeneration(PamPreTrainedModel):
+    """The Perceive Anything Model (arXiv 2506.05302) of any size.
+
+    Three steps make an answer: `encode_image` once an image, `segment` for all its prompts,
+    `visual_rows` for the language model; `generate` does them in one call.
+    """
+
+    def __init__(self, config: PamConfig) -> None:
+        super().__init__(config)
+        perceiver, width = config.perceiver_config, config.text_config.hidden_size
+        perceiver._attn_implementation = config._attn_implementation
+        self.sam = Sam2VideoModel(config.sam_config)
+        self.perceiver = SemanticPerceiver(perceiver)
+        self.image_projector = _projector(perceiver.image_shuffle**2 * perceiver.hidden_size, width)
+        self.semantic_projector = _projector(perceiver.hidden_size, width)
+        self.image_newline = nn.Parameter(torch.empty(width))
+        self.semantic_newline = nn.Parameter(torch.empty(width))
+        self.frame_newline = nn.Parameter(torch.empty(width))
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings of the language model."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings of the language model."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The vocabulary head of the language model."""
+        return self.language_model.get_output_embeddings()
+
+    def encode_image(self, pixel_values: Tensor) -> ImageFeatures:
+        """Normalised images (B, 3, S, S) -> SAM 2 features; the only costly step of an image."""
+        return encode_images(self.sam, pixel_values)
+
+    def segment(self, features: ImageFeatures, prompts: PromptTensors) -> RegionFeatures:
+        """All prompts of a call as one batch -> masks and the tensors that the perceiver reads."""
+        return decode_regions(self.sam, features, prompts, render=self.config.render_prompts)
+
+    def visual_rows(self, regions: RegionFeatures, *, dense: bool = True) -> Tensor:
+        """Rows of the language model's input for each region of an image.
+
+        Args:
+            regions: From `segment`.
+            dense: The fine shuffle (images, first frame of a clip) or the coarse one.
+
+        Returns:
+            (R, V, D): image tokens, image newline, semantic tokens, semantic newline.
+        """
+        semantic, image = self.perceiver(regions.embedding, regions.mask_tokens, dense=dense)
+        num_regions = len(semantic)
+        newlines = [
+            newline.expand(num_regions, 1, -1) for newline in (self.image_newline, self.semantic_newline)
+        ]
+        rows = [self.image_projector(image), newlines[0], self.semantic_projector(semantic), newlines[1]]
+        return torch.cat(rows, 1)
+
+    def splice(self, input_ids: Tensor, visual_RVD: Tensor) -> Tensor:
+        """Token embeddings with the visual rows in the places of `image_token_id`.
+
+        Args:
+            input_ids: (R, L) ids; each row holds as many placeholders as there are visual rows.
+            visual_RVD: (R, V, D) rows.
+        """
+        is_visual = input_ids == self.config.image_token_id
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(is_visual, 0))
+        if int(is_visual.sum()) != visual_RVD.shape[0] * visual_RVD.shape[1]:
+            raise ValueError(
+                f"input_ids hold {int(is_visual.sum())} image placeholders, expected "
+                f"{visual_RVD.shape[0]} x {visual_RVD.shape[1]}; use PamProcessor to build them."
+            )
+        return embeds.masked_scatter(is_visual[..., None], visual_RVD.to(embeds.dtype))
+
+    def prefix_embeds(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor,
+        points: Tensor,
+        point_labels: Tensor,
+        image_index: Tensor,
+        masks: Tensor | None = None,
+    ) -> Tensor:
+        """Images and prompts -> what the language model reads, (R, L, D)."""
+        prompts = PromptTensors(points, point_labels, image_index, masks)
+        regions = self.segment(self.encode_image(pixel_values), prompts)
+        return self.splice(input_ids, self.visual_rows(regions))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        image_index: Tensor | None = None,
+        masks: Tensor | None = None,
+        **kwargs: object,
+    ) -> CausalLMOutputWithPast:
+        """Next-token logits (and loss) of R region answers; inputs as `PamProcessor` makes them.
+
+        Args:
+            input_ids: (R, L) ids with placeholders for the visual rows.
+            attention_mask: (R, L), 0 on padding.
+            labels: (R, L), -100 where no loss is wanted.
+            pixel_values: (B, 3, S, S) normalised images.
+            points: (R, P, 2) prompt points in pixels of the model input.
+            point_labels: (R, P); see `PromptTensors`.
+            image_index: (R,) image of each region.
+            masks: (R, 1, S, S) mask prompts or None.
+            **kwargs: For the language model.
+        """
+        embeds = self.prefix_embeds(
+            input_ids, pixel_values, points, point_labels, image_index, masks
+        )
+        return self.language_model(
+            inputs_embeds=embeds, attention_mask=attention_mask, labels=labels, **kwargs
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        image_index: Tensor | None = None,
+        masks: Tensor | None = None,
+        **kwargs: object,
+    ) -> Tensor:
+        """Answers of R regions as token ids (R, new tokens); settings as in transformers' generate.
+
+        Args: as in `forward`.
+        """
+        embeds = self.prefix_embeds(
+            input_ids, pixel_values, points, point_labels, image_index, masks
+        )
+        return self.language_model.generate(
+            inputs_embeds=embeds, attention_mask=attention_mask, **kwargs
+        )
+
+
+AutoModelForImageTextToText.register(PamConfig, PamForConditionalGeneration)

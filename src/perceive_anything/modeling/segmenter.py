@@ -1,0 +1,243 @@
+"""SAM 2 for one image: encode once, decode prompts, and keep the tensors that PAM taps.
+
+Knows SAM 2 of transformers and prompts as tensors in its square input frame; no text, no pixels.
+Shape suffixes: B images, R regions (one row each), P points, C width, H W grid, M masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import Sam2VideoModel
+
+NO_OBJECT_LOGIT = -1024.0
+PAD_LABEL, BOX_LABELS, PADDING_ROW = -1, (2, 3), -10
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What SAM 2 keeps of B images.
+
+    Attributes:
+        embedding: (B, C, S/16, S/16), ready for the mask decoder.
+        high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8).
+    """
+
+    embedding: Tensor
+    high_res: tuple[Tensor, Tensor]
+
+    def select(self, image_index: Tensor) -> ImageFeatures:
+        """One row per region: (R,) indices into the images."""
+        first, second = self.high_res
+        return ImageFeatures(
+            self.embedding[image_index], (first[image_index], second[image_index])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTensors:
+    """Prompts of R regions in pixels of the square model input.
+
+    Attributes:
+        points: (R, P, 2) float32 x, y. A box is its two corners, in front of other points.
+        labels: (R, P) int: 1 inside, 0 outside, 2 and 3 box corners, -1 no point, -10 padding.
+        masks: (R, 1, S, S) float 0..1 or None. Rows of zeros have no mask prompt.
+        image_index: (R,) image of each region.
+    """
+
+    points: Tensor
+    labels: Tensor
+    image_index: Tensor
+    masks: Tensor | None = None
+
+    def to(self, device: torch.device) -> PromptTensors:
+        """The same prompts on another device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        moved = (t.to(device) for t in (self.points, self.labels, self.image_index))
+        return PromptTensors(*moved, masks)
+
+    def rows(self, rows: Tensor, num_points: int) -> PromptTensors:
+        """The given rows, cut to their first `num_points` points."""
+        return PromptTensors(
+            self.points[rows, :num_points],
+            self.labels[rows, :num_points],
+            self.image_index[rows],
+            None if self.masks is None else self.masks[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RegionFeatures:
+    """What the mask decoder says of R regions.
+
+    Attributes:
+        mask_logits: (R, S/4, S/4) logits of the answered mask (token 0).
+        all_masks: (R, 4, S/4, S/4) logits of all mask tokens.
+        iou: (R, 4) predicted IoU of each mask.
+        object_logit: (R,) > 0 where the object is present.
+        embedding: (R, C, S/16, S/16) image embedding after the decoder's transformer (tapped).
+        mask_tokens: (R, 2, C) mask tokens after the same transformer (tapped).
+    """
+
+    mask_logits: Tensor
+    all_masks: Tensor
+    iou: Tensor
+    object_logit: Tensor
+    embedding: Tensor
+    mask_tokens: Tensor
+
+
+def encode_images(sam: Sam2VideoModel, pixel_values: Tensor) -> ImageFeatures:
+    """Normalised images (B, 3, S, S) -> features; each image needs this once."""
+    return project_pyramid(sam, sam.vision_encoder(pixel_values).fpn_hidden_states)
+
+
+def project_pyramid(sam: Sam2VideoModel, pyramid: tuple[Tensor, ...]) -> ImageFeatures:
+    """The neck's maps (strides 4, 8, 16) -> decoder features of a frame without memory."""
+    decoder = sam.mask_decoder
+    embedding = pyramid[2] + sam.no_memory_embedding.view(1, -1, 1, 1)
+    return ImageFeatures(embedding, (decoder.conv_s0(pyramid[0]), decoder.conv_s1(pyramid[1])))
+
+
+def decode_regions(
+    sam: Sam2VideoModel, features: ImageFeatures, prompts: PromptTensors, *, render: bool
+) -> RegionFeatures:
+    """Prompts -> masks and tapped tensors, whatever the number of points of each row.
+
+    Rows with as many points go through the decoder together, so that a row's answer does not
+    depend on its neighbours in the batch.
+
+    Args:
+        sam: The SAM 2 part.
+        features: Features of the B images.
+        prompts: Prompts of R regions.
+        render: Draw points and boxes into the dense prompt too (`PamConfig.render_prompts`).
+    """
+    counts = (prompts.labels != PADDING_ROW).sum(1)
+    order, parts = [], []
+    for count in counts.unique().tolist():
+        rows = (counts == count).nonzero()[:, 0]
+        order.append(rows)
+        parts.append(_decode_equal(sam, features, prompts.rows(rows, count), render=render))
+    back = torch.cat(order).argsort()
+    return RegionFeatures(
+        *(
+            torch.cat([getattr(part, name) for part in parts])[back]
+            for name in RegionFeatures.__slots__
+        )
+    )
+
+
+def _decode_equal(
+    sam: Sam2VideoModel, features: ImageFeatures, prompts: PromptTensors, *, render: bool
+) -> RegionFeatures:
+    decoder = sam.mask_decoder
+    regions = features.select(prompts.image_index)
+    num_regions, width, side, _ = regions.embedding.shape
+    sparse_RPC = sam.prompt_encoder(prompts.points[:, None], prompts.labels[:, None], None, None)[0][:, 0]
+    output = torch.cat(
+        [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
+    )
+    tokens = torch.cat([output.expand(num_regions, -1, -1), sparse_RPC], 1)
+    dense = _dense_prompt(sam, prompts, render=render)
+    tokens, cells_R1KC = decoder.transformer(
+        point_embeddings=tokens[:, None],
+        image_embeddings=regions.embedding + dense,
+        image_positional_embeddings=sam.get_image_wide_positional_embeddings().expand(
+            num_regions, -1, -1, -1
+        ),
+        attention_similarity=None,
+    )
+    tokens = tokens[:, 0]
+    embedding = cells_R1KC[:, 0].transpose(1, 2).reshape(num_regions, width, side, side)
+    mask_tokens = tokens[:, 2 : 2 + decoder.num_mask_tokens]
+    all_masks = _masks_from_tokens(sam, embedding, regions.high_res, mask_tokens)
+    iou = decoder.iou_prediction_head(tokens[:, 1])
+    object_logit = decoder.pred_obj_score_head(tokens[:, 0])[:, 0]
+    absent = (object_logit <= 0)[:, None, None]
+    return RegionFeatures(
+        mask_logits=all_masks[:, 0].masked_fill(absent, NO_OBJECT_LOGIT),
+        all_masks=all_masks,
+        iou=iou,
+        object_logit=object_logit,
+        embedding=embedding,
+        mask_tokens=_tapped_tokens(sam, all_masks, iou, mask_tokens),
+    )
+
+
+def _masks_from_tokens(
+    sam: Sam2VideoModel,
+    embedding: Tensor,
+    high_res: tuple[Tensor, Tensor],
+    mask_tokens_RMC: Tensor,
+) -> Tensor:
+    decoder = sam.mask_decoder
+    fine, middle = high_res
+    upscaled = decoder.upscale_layer_norm(decoder.upscale_conv1(embedding) + middle)
+    upscaled = decoder.activation(decoder.upscale_conv2(decoder.activation(upscaled)) + fine)
+    kernels = torch.stack(
+        [mlp(mask_tokens_RMC[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1
+    )
+    return torch.einsum("rmc,rchw->rmhw", kernels, upscaled)
+
+
+def _tapped_tokens(
+    sam: Sam2VideoModel, all_masks: Tensor, iou: Tensor, mask_tokens: Tensor
+) -> Tensor:
+    """[token 0 if its mask is stable else the best of tokens 1..3, token 0], (R, 2, C)."""
+    decoder = sam.mask_decoder
+    logits, delta = all_masks[:, 0].flatten(1), decoder.dynamic_multimask_stability_delta
+    inner, outer = (logits > delta).sum(1).float(), (logits > -delta).sum(1).float()
+    stability = torch.where(outer > 0, inner / outer, 1.0)
+    stable = stability >= decoder.dynamic_multimask_stability_thresh
+    best = torch.where(stable, 0, iou[:, 1:].argmax(1) + 1)
+    rows = torch.arange(len(best), device=best.device)
+    return torch.stack([mask_tokens[rows, best], mask_tokens[:, 0]], 1)
+
+
+def _dense_prompt(sam: Sam2VideoModel, prompts: PromptTensors, *, render: bool) -> Tensor:
+    """The prompt as a (R, C, S/16, S/16) map to be added to the image embedding."""
+    encoder = sam.prompt_encoder
+    plain = encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+    canvas = render_prompts(prompts, encoder.mask_input_size[0]) if render else None
+    if prompts.masks is not None:
+        has_mask = prompts.masks.flatten(1).any(1).view(-1, 1, 1, 1)
+        mask = sam.mask_downsample(prompts.masks.to(plain.dtype))
+        if canvas is None:
+            return torch.where(has_mask, encoder.mask_embed(mask), plain)
+        canvas = torch.where(has_mask, mask, canvas)
+    if canvas is None:
+        return plain.expand(len(prompts.points), -1, *encoder.image_embedding_size)
+    return encoder.mask_embed(canvas.to(plain.dtype))
+
+
+def render_prompts(prompts: PromptTensors, side: int) -> Tensor:
+    """Draw points and boxes as one smooth map, -1..1 inside and outside boxes, cones at points.
+
+    Args:
+        prompts: Prompts in pixels of a square input four times as wide as `side`.
+        side: Side of the map.
+
+    Returns:
+        (R, 1, side, side) float32: for a box +1 at its centre, 0 on its edge and falling to -1;
+        for a point +2 (inside) or -2 (outside) at the point, fading over a quarter of the side.
+    """
+    centres = (torch.arange(side, device=prompts.points.device) + 0.5) * 4
+    x, y = centres.view(1, 1, 1, side), centres.view(1, 1, side, 1)
+    points, labels = prompts.points[..., None, None].float(), prompts.labels[..., None, None]
+    distance = torch.hypot(x - points[:, :, 0], y - points[:, :, 1])
+    cone = 2 * torch.exp(-distance / side)
+    sign = (labels == 1).float() - (labels == 0).float()
+    canvas = (cone * sign).sum(1)
+    corner1 = (points * (labels == BOX_LABELS[0])[:, :, None]).sum(1)
+    corner2 = (points * (labels == BOX_LABELS[1])[:, :, None]).sum(1)
+    half = (corner2 - corner1).clamp(min=1) / 2
+    middle = (corner1 + corner2) / 2
+    off = torch.maximum(
+        (x[:, 0] - middle[:, 0]).abs() / half[:, 0], (y[:, 0] - middle[:, 1]).abs() / half[:, 1]
+    )
+    has_box = (labels == BOX_LABELS[0]).any(1)
+    return (canvas + torch.where(has_box, (1 - off).clamp(min=-1), 0.0))[:, None]

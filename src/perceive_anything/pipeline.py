@@ -1,0 +1,142 @@
+"""`Perceiver`: the object users hold; finds a model, owns device and precision, opens images."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from perceive_anything.errors import ModelError, OptionError
+from perceive_anything.media import load_image
+from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.sessions.image import ImageSession
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+NANO = Path(__file__).parent / "assets" / "nano"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Perceiver:
+    """Answers "what is this?" about regions of images.
+
+    Attributes:
+        model: The `PamForConditionalGeneration` behind it.
+        processor: Its `PamProcessor`.
+        model_name: What it was loaded from: "nano", a folder or a hub id.
+        load_s: Seconds that loading took.
+    """
+
+    def __init__(
+        self, model: PamForConditionalGeneration, processor: PamProcessor, model_name: str = "custom"
+    ) -> None:
+        self.model, self.processor, self.model_name = model.eval(), processor, model_name
+        self.load_s = 0.0
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path = "nano", *, device: str | None = None, dtype: str | None = None
+    ) -> Perceiver:
+        """Load a model.
+
+        Args:
+            model: "nano" (embedded, offline), a folder written by `save_pretrained`, or a hub id.
+            device: "cpu", "cuda", "mps"; by default the fastest there is, the CPU for nano.
+            dtype: "float32", "float16" or "bfloat16"; by default float32 on a CPU, else bfloat16.
+
+        Raises:
+            ModelError: There is no such model, or its files are damaged.
+            OptionError: An unknown device or dtype.
+
+        Example:
+            >>> pam = Perceiver.from_pretrained()  # doctest: +SKIP
+        """
+        start = time.perf_counter()
+        name = str(model)
+        place = choose_device(device, prefer_cpu=name == "nano")
+        precision = choose_dtype(dtype, place)
+        loaded, processor = _load(name, precision)
+        perceiver = cls(loaded.to(place), processor, name)
+        perceiver.load_s = time.perf_counter() - start
+        return perceiver
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
+
+    def image(self, source: str | Path | bytes | Image.Image | np.ndarray) -> ImageSession:
+        """Open and encode an image, once for all prompts.
+
+        Args:
+            source: Path, encoded bytes, PIL image or uint8 array (H, W, 3). EXIF rotation is applied.
+
+        Raises:
+            MediaError: The source is missing, damaged or no image.
+        """
+        name = str(source) if isinstance(source, (str, Path)) else "image"
+        return ImageSession(self.model, self.processor, load_image(source), name)
+
+
+def choose_device(device: str | None, *, prefer_cpu: bool = False) -> torch.device:
+    """The wanted device, or the fastest there is.
+
+    Raises:
+        OptionError: The device does not exist here.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is None:
+        fast = [name for name in ("cuda", "mps") if present[name] and not prefer_cpu]
+        return torch.device((fast or ["cpu"])[0])
+    kind = device.split(":")[0]
+    if not present.get(kind):
+        here = ", ".join(name for name, there in present.items() if there)
+        raise OptionError(
+            f'device "{device}" is not available.\n'
+            f"  Available here: {here}. Leave --device out to take the fastest.",
+            code="unknown_device",
+        )
+    return torch.device(device)
+
+
+def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
+    """The wanted precision, or float32 on a CPU and bfloat16 elsewhere.
+
+    Raises:
+        OptionError: An unknown name.
+    """
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if dtype not in DTYPES:
+        raise OptionError(
+            f'unknown dtype "{dtype}".\n  Expected one of {", ".join(DTYPES)}.', code="unknown_dtype"
+        )
+    return DTYPES[dtype]
+
+
+def _load(name: str, dtype: torch.dtype) -> tuple[PamForConditionalGeneration, PamProcessor]:
+    folder = NANO if name == "nano" else Path(name)
+    if not folder.exists() and name.count("/") != 1:
+        raise ModelError(
+            f'there is no model "{name}".\n'
+            '  Expected "nano", a folder with config.json, or a hub id such as '
+            "Perceive-Anything/PAM-3B; `perceive models` lists them.",
+            code="unknown_model",
+        )
+    source: Any = folder if folder.exists() else name
+    try:
+        processor = PamProcessor.from_pretrained(source)
+        return PamForConditionalGeneration.from_pretrained(source, dtype=dtype), processor
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(
+            f'model "{name}" cannot be loaded: {reason}\n'
+            "  Expected a folder with config.json, model.safetensors and tokenizer files, or a "
+            "reachable hub id; `perceive models` lists them.",
+            code="bad_model",
+        ) from error

@@ -1,0 +1,1 @@
+"""Sessions: a picture that is encoded once and asked many times."""

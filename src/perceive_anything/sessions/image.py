@@ -1,0 +1,168 @@
+"""One image, encoded once, perceived as often as you like.
+
+Knows the model's three steps (encode, segment, write) and turns their tensors into `Region`s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import torch
+
+from perceive_anything.errors import PromptError
+from perceive_anything.masks import mask_to_box_xyxy
+from perceive_anything.modeling.generation import write_answers
+from perceive_anything.modeling.processing import restore_masks
+from perceive_anything.results import Region
+from perceive_anything.tasks import ALL_TASKS, SEGMENT, TASK_FIELD, check_language, check_tasks
+from perceive_anything.types import Mask, Prompt
+
+if TYPE_CHECKING:
+    from perceive_anything.modeling import PamForConditionalGeneration
+    from perceive_anything.modeling.processing import PamProcessor
+    from perceive_anything.modeling.segmenter import RegionFeatures
+
+REGIONS_AT_ONCE = 16
+
+
+class ImageSession:
+    """An encoded image; made by `Perceiver.image`.
+
+    Attributes:
+        array: The image, uint8 (H, W, 3).
+        source: Where it came from, for messages and results.
+        timing_s: Seconds spent so far in "encode", "segment" and "text".
+    """
+
+    def __init__(
+        self,
+        model: PamForConditionalGeneration,
+        processor: PamProcessor,
+        array: np.ndarray,
+        source: str = "image",
+    ) -> None:
+        self._model, self._processor = model, processor
+        self.array, self.source = array, source
+        self.timing_s = {"encode": 0.0, "segment": 0.0, "text": 0.0}
+        start = time.perf_counter()
+        with torch.inference_mode():
+            pixels = processor.pixel_values([array]).to(model.device, model.dtype)
+            self._features = model.encode_image(pixels)
+        self.timing_s["encode"] = time.perf_counter() - start
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        height, width = self.array.shape[:2]
+        return width, height
+
+    @overload
+    def perceive(
+        self, prompts: Prompt, *, tasks: Sequence[str] = ..., language: str = ...,
+        max_new_tokens: int | None = ...,
+    ) -> Region: ...  # fmt: skip
+    @overload
+    def perceive(
+        self, prompts: Sequence[Prompt], *, tasks: Sequence[str] = ..., language: str = ...,
+        max_new_tokens: int | None = ...,
+    ) -> list[Region]: ...  # fmt: skip
+    def perceive(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        tasks: Sequence[str] = ALL_TASKS,
+        language: str = "en",
+        max_new_tokens: int | None = None,
+    ) -> Region | list[Region]:
+        """Segment and describe regions of this image.
+
+        Args:
+            prompts: One prompt (`Box`, `Points`, `Mask`; pixels of the original image) or a list.
+            tasks: Which texts to write; fewer tasks generate fewer tokens.
+            language: "en" or "zh".
+            max_new_tokens: Upper bound for each text; by default one that suits the task.
+
+        Returns:
+            One `Region` for one prompt, a list in the order of the prompts for a list.
+
+        Raises:
+            PromptError: A prompt lies outside the image, or there is none.
+            OptionError: An unknown task or language.
+
+        Example:
+            >>> image = Perceiver.from_pretrained().image("cat.jpg")  # doctest: +SKIP
+            >>> image.perceive(Box(40, 10, 180, 120)).label  # doctest: +SKIP
+            'cat'
+        """
+        wanted, language = check_tasks(tasks), check_language(language)
+        several = isinstance(prompts, Sequence)
+        batch: list[Prompt] = list(prompts) if isinstance(prompts, Sequence) else [prompts]
+        if not batch:
+            raise PromptError(
+                f'no prompt was given for "{self.source}": got an empty list.\n'
+                "  Give at least one Box, Points or Mask in pixels of the image.",
+                code="prompt_missing",
+            )
+        for prompt in batch:
+            prompt.validate_for(self.size_wh, self.source)
+        regions: list[Region] = []
+        for start in range(0, len(batch), REGIONS_AT_ONCE):
+            chunk = batch[start : start + REGIONS_AT_ONCE]
+            regions += self._perceive(chunk, start, wanted, language, max_new_tokens)
+        return regions if several else regions[0]
+
+    @torch.inference_mode()
+    def _perceive(
+        self,
+        prompts: list[Prompt],
+        first_id: int,
+        tasks: Sequence[str],
+        language: str,
+        max_new_tokens: int | None,
+    ) -> list[Region]:
+        start = time.perf_counter()
+        tensors = self._processor.prompt_tensors(prompts, [self.size_wh] * len(prompts))
+        features = self._model.segment(self._features, tensors.to(self._model.device))
+        masks = restore_masks(features.mask_logits, self.size_wh)
+        self.timing_s["segment"] += time.perf_counter() - start
+        start = time.perf_counter()
+        texts = self._texts(features, tasks, language, max_new_tokens)
+        self.timing_s["text"] += time.perf_counter() - start
+        present = (features.object_logit > 0).float() * features.iou[:, 0].float()
+        scores = present.clamp(0, 1).tolist()
+        return [
+            _region(first_id + i, prompt, masks[i], scores[i], {k: v[i] for k, v in texts.items()})
+            for i, prompt in enumerate(prompts)
+        ]
+
+    def _texts(
+        self,
+        features: RegionFeatures,
+        tasks: Sequence[str],
+        language: str,
+        max_new_tokens: int | None,
+    ) -> dict[str, list[str]]:
+        """Texts by field of `Region`, one a region."""
+        written = [task for task in tasks if task != SEGMENT]
+        if not written:
+            return {}
+        visual = self._model.visual_rows(features)
+        return {
+            TASK_FIELD[task]: write_answers(
+                self._model, self._processor, visual, task, language, max_new_tokens
+            )
+            for task in written
+        }
+
+
+def _region(
+    region_id: int, prompt: Prompt, mask: np.ndarray, score: float, texts: dict[str, str]
+) -> Region:
+    """A mask prompt is its own answer, as in SAM 2; other masks are the model's."""
+    if isinstance(prompt, Mask):
+        mask, score = prompt.array, 1.0
+    box = mask_to_box_xyxy(mask) or (0, 0, 0, 0)
+    return Region(region_id, prompt, mask, box, round(score, 4), **texts)

@@ -1,0 +1,225 @@
+"""Stages `alignment` and `finetuning`: the language model learns to read regions.
+
+Knows cached trunk features, frozen SAM 2, texts written from records. All tasks of a region share
+one prefix (header + visual rows) in one row, as at inference; a block mask keeps them apart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.training.features import FeatureCache
+from perceive_anything.training.prompts import (
+    SimulatedPrompt,
+    box_prompt,
+    click_prompt,
+    mask_prompt,
+    stack_prompts,
+)
+from perceive_anything.training.regions import TrainingRegion
+from perceive_anything.training.segmentation import frozen_features
+
+IGNORE = -100
+TextWriter = Callable[[TrainingRegion, random.Random, str], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One task of one region: the ids behind the visual rows and which of them are the answer."""
+
+    ids: list[int]
+    num_question: int
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageBatch:
+    """Regions, their prompts and their branches."""
+
+    regions: list[TrainingRegion]
+    prompts: list[SimulatedPrompt]
+    branches: list[list[Branch]]
+
+
+class LanguageSampler:
+    """Draws regions, rarer labels more often; a step's batch depends on seed and step alone.
+
+    Args:
+        regions: Everything that may be drawn.
+        write: Texts of the four tasks for a region in a language.
+        processor: Gives token ids.
+        num_regions: Regions a batch.
+        num_tasks: Texts of each region, the label always among them.
+        seed: Seed of all chance.
+        source_weights: Factor for the records of a source (by the start of its name).
+    """
+
+    def __init__(
+        self,
+        regions: Sequence[TrainingRegion],
+        write: TextWriter,
+        processor: PamProcessor,
+        *,
+        num_regions: int,
+        num_tasks: int,
+        seed: int,
+        source_weights: dict[str, float],
+    ) -> None:
+        self.regions, self.write, self.processor = list(regions), write, processor
+        self.num_regions, self.num_tasks, self.seed = num_regions, num_tasks, seed
+        counts = Counter(r.region.label for r in self.regions)
+        self.weights = [
+            counts[r.region.label] ** -0.5 * _source_weight(r, source_weights) for r in self.regions
+        ]
+
+    def batch(self, step: int) -> LanguageBatch:
+        """The batch of a step."""
+        rng = random.Random(f"{self.seed}/{step}")
+        regions = rng.choices(self.regions, self.weights, k=self.num_regions)
+        regions.sort(key=lambda r: r.row)
+        return LanguageBatch(
+            regions,
+            [self._prompt(region, rng) for region in regions],
+            [self._branches(region, rng) for region in regions],
+        )
+
+    def _prompt(self, region: TrainingRegion, rng: random.Random) -> SimulatedPrompt:
+        kind = rng.random()
+        if region.mask is None or kind < 0.6:
+            return box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1)))
+        if kind < 0.8:
+            return mask_prompt(region.soft_mask())
+        return click_prompt(region.soft_mask(), 4, rng, rng.choice((1, 1, 3)))
+
+    def _branches(self, region: TrainingRegion, rng: random.Random) -> list[Branch]:
+        others = rng.sample(("explain", "caption", "describe"), self.num_tasks - 1)
+        branches = []
+        for task in ("recognize", *others):
+            language = "zh" if rng.random() < 0.35 else "en"
+            answer = self.write(region, rng, language).get(task)
+            if answer:
+                branches.append(make_branch(self.processor, task, language, answer))
+        return branches
+
+
+def _source_weight(region: TrainingRegion, weights: dict[str, float]) -> float:
+    return next((w for name, w in weights.items() if region.record.source.startswith(name)), 1.0)
+
+
+def make_branch(processor: PamProcessor, task: str, language: str, answer: str) -> Branch:
+    """Question and answer of one task as token ids, closed by the end-of-turn token."""
+    question = processor.task_ids(task, language)
+    tokens = processor.tokenizer(answer, add_special_tokens=False).input_ids
+    return Branch([*question, *tokens, processor.tokenizer.eos_token_id], len(question))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBranches:
+    """Branches of R regions behind a shared prefix of P rows, padded to P + T.
+
+    Attributes:
+        ids: (R, T) token ids.
+        targets: (R, T) the id that each position must predict, -100 where none.
+        position_ids: (R, P + T); every branch starts at P.
+        mask: (R, 1, P + T, P + T) bool, True where attention is allowed.
+    """
+
+    ids: Tensor
+    targets: Tensor
+    position_ids: Tensor
+    mask: Tensor
+
+
+def pack_branches(rows: Sequence[Sequence[Branch]], num_prefix: int) -> PackedBranches:
+    """Lay the branches of each region side by side; none sees another."""
+    longest = max(sum(len(branch.ids) for branch in row) for row in rows)
+    total, num_rows = num_prefix + longest, len(rows)
+    ids = torch.zeros(num_rows, longest, dtype=torch.long)
+    targets = torch.full((num_rows, longest), IGNORE)
+    positions = torch.arange(total).repeat(num_rows, 1)
+    owner = torch.full((num_rows, total), -1)
+    owner[:, :num_prefix] = 0
+    for row, branches in enumerate(rows):
+        start = 0
+        for number, branch in enumerate(branches, start=1):
+            end = start + len(branch.ids)
+            tokens = torch.tensor(branch.ids)
+            ids[row, start:end] = tokens
+            first = start + branch.num_question - 1
+            targets[row, first : end - 1] = tokens[branch.num_question :]
+            positions[row, num_prefix + start : num_prefix + end] = num_prefix + torch.arange(
+                len(branch.ids)
+            )
+            owner[row, num_prefix + start : num_prefix + end] = number
+            start = end
+    causal = torch.ones(total, total, dtype=torch.bool).tril()
+    same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == 0)
+    return PackedBranches(ids, targets, positions, (same & causal)[:, None])
+
+
+def answer_loss(
+    model: PamForConditionalGeneration, prefix_RPD: Tensor, packed: PackedBranches
+) -> Tensor:
+    """Mean cross entropy of the answers; logits are made only where an answer is predicted."""
+    language_model = model.language_model
+    texts = model.get_input_embeddings()(packed.ids)
+    hidden = language_model.model(
+        inputs_embeds=torch.cat([prefix_RPD, texts], 1),
+        attention_mask=packed.mask,
+        position_ids=packed.position_ids,
+        use_cache=False,
+    ).last_hidden_state[:, prefix_RPD.shape[1] :]
+    wanted = packed.targets != IGNORE
+    return F.cross_entropy(language_model.lm_head(hidden[wanted]), packed.targets[wanted])
+
+
+class LanguageStage:
+    """One training step: cached maps -> frozen SAM 2 -> perceiver -> language model -> losses."""
+
+    def __init__(
+        self,
+        model: PamForConditionalGeneration,
+        processor: PamProcessor,
+        cache: FeatureCache,
+        sampler: LanguageSampler,
+        labels: dict[str, int],
+    ) -> None:
+        self.model, self.processor, self.cache, self.sampler = model, processor, cache, sampler
+        self.labels = labels
+        self.head = nn.Linear(model.config.text_config.hidden_size, len(labels))
+        self.head_ids = torch.tensor(processor.head_ids())
+
+    def prefix(self, batch: LanguageBatch) -> Tensor:
+        """Header and visual rows of each region, (R, P, D)."""
+        rows = sorted({region.row for region in batch.regions})
+        index = [rows.index(region.row) for region in batch.regions]
+        with torch.no_grad():
+            features = frozen_features(self.model, self.cache.read(rows))
+            prompts = stack_prompts(batch.prompts, index, self.cache.side)
+            regions = self.model.segment(features, prompts)
+        visual = self.model.visual_rows(regions)
+        head = self.model.get_input_embeddings()(self.head_ids)
+        return torch.cat([head.expand(len(visual), -1, -1), visual], 1)
+
+    def loss(self, step: int) -> dict[str, Tensor]:
+        """Terms of the loss at a step: the answers, and the label read off the semantic rows."""
+        batch = self.sampler.batch(step)
+        prefix = self.prefix(batch)
+        packed = pack_branches(batch.branches, prefix.shape[1])
+        terms = {"text": answer_loss(self.model, prefix, packed)}
+        labels = torch.tensor([self.labels.get(r.region.label, IGNORE) for r in batch.regions])
+        if (labels != IGNORE).any():
+            num_semantic = self.model.config.perceiver_config.num_semantic_tokens
+            semantic = prefix[:, -1 - num_semantic : -1].mean(1)
+            terms["label"] = 0.3 * F.cross_entropy(
+                self.head(semantic), labels, ignore_index=IGNORE
+            )
+        return terms

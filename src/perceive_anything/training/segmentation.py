@@ -1,0 +1,176 @@
+"""Stage `segmentation`: neck, prompt encoder and mask decoder learn to follow prompts.
+
+Knows cached trunk features and simulated prompts. The trunk stays frozen. A helper head that is
+thrown away afterwards keeps the meaning of regions in the tensors that the perceiver taps.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.segmenter import ImageFeatures, RegionFeatures, project_pyramid
+from perceive_anything.training.features import FeatureCache
+from perceive_anything.training.losses import segmentation_loss
+from perceive_anything.training.prompts import (
+    SimulatedPrompt,
+    box_prompt,
+    click_prompt,
+    mask_prompt,
+    stack_prompts,
+)
+from perceive_anything.training.regions import TrainingRegion
+
+
+class MeaningHead(nn.Module):
+    """Reads labels and an ImageNet teacher's opinion off the tapped tensors; training only."""
+
+    def __init__(self, width: int, num_labels: int, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.label = nn.Linear(width, num_labels)
+        self.token_label = nn.Linear(width, num_labels)
+        self.teacher = nn.Linear(width, classifier.out_features)
+        object.__setattr__(self, "classifier", classifier)  # frozen, and not ours to save
+
+    def forward(
+        self, regions: RegionFeatures, head_maps: Tensor, target_RHW: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Terms of the loss; labels of -1 are unknown."""
+        pooled = masked_mean(regions.embedding, target_RHW)
+        with torch.no_grad():
+            opinion = self.classifier(masked_mean(head_maps, target_RHW)).softmax(1)
+        known = labels >= 0
+        terms = {"teacher": F.cross_entropy(self.teacher(pooled), opinion)}
+        if known.any():
+            terms["label"] = F.cross_entropy(self.label(pooled[known]), labels[known])
+            terms["token_label"] = F.cross_entropy(
+                self.token_label(regions.mask_tokens[known, 1]), labels[known]
+            )
+        return terms
+
+
+def masked_mean(maps_RCHW: Tensor, mask_RHW: Tensor) -> Tensor:
+    """Mean of each map under a soft mask of another size, (R, C)."""
+    weight = F.adaptive_avg_pool2d(mask_RHW[:, None], maps_RCHW.shape[-2:]) + 1e-4
+    return (maps_RCHW * weight).sum((2, 3)) / weight.sum((2, 3))
+
+
+def frozen_features(
+    model: PamForConditionalGeneration, stage_maps: list[Tensor]
+) -> ImageFeatures:
+    """Cached raw stage maps -> decoder features, through the trainable LayerNorms and neck."""
+    encoder = model.sam.vision_encoder
+    pyramid = encoder.neck(encoder.backbone.normalize(stage_maps))[0]
+    return project_pyramid(model.sam, pyramid[-3:][::-1])
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationBatch:
+    """Regions of a few records, their prompts and targets."""
+
+    rows: list[int]
+    image_index: list[int]
+    regions: list[TrainingRegion]
+    prompts: list[SimulatedPrompt]
+    target_RHW: Tensor
+    has_mask: Tensor
+
+
+class SegmentationSampler:
+    """Draws batches; the batch of a step depends on the seed and the step alone."""
+
+    def __init__(
+        self, table: list[list[TrainingRegion]], side: int, images: int, regions: int, seed: int
+    ) -> None:
+        self.side, self.images, self.max_regions, self.seed = side, images, regions, seed
+        masked = [any(r.mask is not None for r in group) for group in table]
+        self.with_mask = [group for group, ok in zip(table, masked, strict=True) if ok]
+        self.without = [group for group, ok in zip(table, masked, strict=True) if group and not ok]
+
+    def batch(self, step: int, boxes_only: bool = False) -> SegmentationBatch:
+        """Regions of `images` records, at most `regions` of each."""
+        rng = random.Random(f"{self.seed}/{step}")
+        num_clicks = rng.randint(2, 7)
+        groups = [
+            rng.choice(self.without if self.without and rng.random() < 0.2 else self.with_mask)
+            for _ in range(self.images)
+        ]
+        index, chosen, prompts = [], [], []
+        for position, group in enumerate(groups):
+            for region in rng.sample(group, min(len(group), self.max_regions)):
+                index.append(position)
+                chosen.append(region)
+                prompts.append(self.prompt(region, rng, num_clicks, boxes_only))
+        cells = self.side // 4
+        target = np.stack([
+            box_mask(r.box_xyxy, cells, 4) if r.mask is None else r.soft_mask() for r in chosen
+        ])
+        return SegmentationBatch(
+            [group[0].row for group in groups], index, chosen, prompts, torch.from_numpy(target),
+            torch.tensor([r.mask is not None for r in chosen]),
+        )  # fmt: skip
+
+    def prompt(
+        self, region: TrainingRegion, rng: random.Random, num_clicks: int, boxes_only: bool
+    ) -> SimulatedPrompt:
+        """A prompt of a random kind: 40 % box, 35 % one click, the rest clicks, mask, box + click."""
+        kind = rng.random()
+        box = box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1, 0.15)))
+        if boxes_only or region.mask is None or kind < 0.4:
+            return box
+        if kind < 0.75:
+            return click_prompt(region.soft_mask(), 4, rng, 1)
+        if kind < 0.87:
+            return click_prompt(region.soft_mask(), 4, rng, num_clicks)
+        if kind < 0.95:
+            return mask_prompt(region.soft_mask())
+        click = click_prompt(region.soft_mask(), 4, rng, 1)
+        return SimulatedPrompt(box.clicks + click.clicks)
+
+
+def box_mask(box_xyxy: tuple[float, ...], cells: int, cell: float) -> np.ndarray:
+    """The inside of a box as a (cells, cells) float mask."""
+    x1, y1, x2, y2 = (round(edge / cell) for edge in box_xyxy)
+    mask = np.zeros((cells, cells), dtype=np.float32)
+    mask[max(y1, 0) : max(y2, y1 + 1), max(x1, 0) : max(x2, x1 + 1)] = 1
+    return mask
+
+
+class SegmentationStage:
+    """One training step: cached maps -> regions -> losses."""
+
+    def __init__(
+        self,
+        model: PamForConditionalGeneration,
+        cache: FeatureCache,
+        sampler: SegmentationSampler,
+        labels: dict[str, int],
+        classifier: nn.Linear,
+    ) -> None:
+        self.model, self.cache, self.sampler, self.labels = model, cache, sampler, labels
+        width = model.config.perceiver_config.hidden_size
+        self.head = MeaningHead(width, len(labels), classifier)
+
+    def loss(self, step: int) -> dict[str, Tensor]:
+        """Terms of the loss at a step; their sum is minimised."""
+        batch = self.sampler.batch(step)
+        stage_maps = self.cache.read(batch.rows)
+        features = frozen_features(self.model, stage_maps)
+        prompts = stack_prompts(batch.prompts, batch.image_index, self.sampler.side)
+        regions = self.model.segment(features, prompts)
+        terms = segmentation_loss(take_rows(regions, batch.has_mask), batch.target_RHW[batch.has_mask])
+        labels = torch.tensor([self.labels.get(r.region.label, -1) for r in batch.regions])
+        head_maps = stage_maps[-1][prompts.image_index]
+        meaning = self.head(regions, head_maps, batch.target_RHW, labels)
+        return terms | {name: 0.25 * term for name, term in meaning.items()}
+
+
+def take_rows(regions: RegionFeatures, keep: Tensor) -> RegionFeatures:
+    """The regions where `keep` is true."""
+    return RegionFeatures(*(getattr(regions, name)[keep] for name in RegionFeatures.__slots__))
