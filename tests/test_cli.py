@@ -293,7 +293,7 @@ def test_a_mask_of_another_size_or_an_empty_one_is_refused(
     other = save_mask(tmp_path / "other.png", (30, 20))
     empty = save_mask(tmp_path / "empty.png", (60, 40), empty=True)
     check_refusal(run("image", photo, "--mask", other), "mask_size")
-    check_refusal(run("image", photo, "--mask", empty), "mask_empty")
+    check_refusal(run("image", photo, "--mask", empty), "mask_empty", "empty.png")
     check_refusal(run("image", photo, "--mask", tmp_path / "no.png"), "no.png")
 
 

@@ -230,7 +230,7 @@ def to_detections(
 
 
 def _labels(prompt: Points) -> tuple[int, ...]:
-    return prompt.labels if prompt.labels is not None else (1,) * len(prompt.xy)
+    return (1,) * len(prompt.xy) if prompt.labels is None else tuple(prompt.labels)
 
 
 def _box_numbers(box: Box) -> list[float]:

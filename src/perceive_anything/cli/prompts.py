@@ -108,10 +108,15 @@ def read_points(text: str) -> Points:
 
 
 def _read_mask(path: str) -> Prompt:
+    from perceive_anything.errors import PromptError
     from perceive_anything.media import load_mask
     from perceive_anything.types import Mask
 
-    return Mask(load_mask(path))
+    array = load_mask(path)
+    try:
+        return Mask(array)
+    except PromptError as error:
+        raise PromptError(f'--mask "{path}": {error}', code=error.code) from error
 
 
 def _point(item: str, kind: str, text: str) -> tuple[float, float, int]:
