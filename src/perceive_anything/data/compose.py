@@ -19,7 +19,7 @@ from perceive_anything.data.grammar import (
     noun_phrase,
     trim_words,
 )
-from perceive_anything.data.knowledge import knowledge
+from perceive_anything.data.knowledge import knowledge, knowledge_set
 from perceive_anything.data.lexicon import EMOJI
 from perceive_anything.errors import OptionError
 
@@ -28,7 +28,6 @@ __all__ = ["Neighbour", "RegionContext", "compose_texts", "make_context"]
 P_HUMAN_CAPTION, P_SCENE = 0.25, 0.7
 _MAX_CAPTION_WORDS = 14
 _FUNCTION_BUDGET = 22
-_FILLER = frozenset("a an the of to for is are used in on with and or by it that has have as".split())
 
 
 def compose_texts(context: RegionContext, rng: random.Random, language: str) -> dict[str, str]:
@@ -64,7 +63,7 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
     sentences = []
     if entry is not None and entry.category == EMOJI:
         sentences.append(f"this is an emoji of {noun_phrase(label)}")
-        if entry.definition:
+        if entry.definition and not is_person(label) and entry.definition.split()[-1] not in label:
             sentences.append(f"it shows {entry.definition}")
     elif entry is not None and entry.definition:
         sentences.append(f"{noun_phrase(label)} {_be(label)} {entry.definition}")
@@ -101,7 +100,9 @@ def _describe(context: RegionContext, rng: random.Random) -> str:
     subject = "the person" if label == "person" else _pronoun(label)
     be, cover = _be(label), "cover" if is_plural(label) else "covers"
     if context.is_main:
-        first = rng.choice((f"{noun} {be} the main subject of the image", f"the image shows {noun}"))
+        first = rng.choice(
+            (f"{noun} {be} the main subject of the image", f"the image shows {noun}")
+        )
     elif rng.random() < 0.5:
         first = f"{noun} {be} {_position(context)} of the image"
     else:
@@ -191,13 +192,17 @@ def _grouped(context: RegionContext) -> dict[str, list[str]]:
 def _human_caption(text: str) -> str:
     text = " ".join(text.split()).rstrip(" .")
     text = trim_words(text, 20) if len(text.split()) > 20 else text
-    return text.lower() if text[:2].isupper() and text[1:2].isalpha() else text[:1].lower() + text[1:]
+    return (
+        text.lower() if text[:2].isupper() and text[1:2].isalpha() else text[:1].lower() + text[1:]
+    )
 
 
 def _adds(definition: str, function: str) -> bool:
     """Whether the function says something that the definition does not, and stays short."""
-    words_d = {normalise(word) for word in definition.split()} - _FILLER
-    words_f = {normalise(word) for word in function.replace(",", "").split()} - _FILLER
+    words_d = {normalise(word) for word in definition.split()} - knowledge_set("filler")
+    words_f = {normalise(word) for word in function.replace(",", "").split()} - knowledge_set(
+        "filler"
+    )
     fits = len(definition.split()) + len(function.split()) <= _FUNCTION_BUDGET
     return fits and len(words_d & words_f) * 3 < len(words_f)
 
@@ -224,4 +229,6 @@ def _agree(predicate: str, label: str) -> str:
 
 def _text(sentences: list[str]) -> str:
     """Sentences with capitals and full stops."""
-    return " ".join(s[0].upper() + s[1:] + ("" if re.search(r"[.!?]$", s) else ".") for s in sentences)
+    return " ".join(
+        s[0].upper() + s[1:] + ("" if re.search(r"[.!?]$", s) else ".") for s in sentences
+    )

@@ -4,6 +4,7 @@ Knows a `RegionContext` and Chinese sentences. Refuses to know pixels and Englis
 no human captions in Chinese, so none are used.
 """
 
+# ruff: noqa: RUF001 - full-width Chinese signs are meant
 from __future__ import annotations
 
 import random
@@ -40,7 +41,7 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
     category = _category(context)
     if entry is not None and entry.category == EMOJI:
         sentences.append(f"这是{name}的表情符号")
-        if entry.category_zh:
+        if entry.category_zh and not is_person(context.label) and entry.category_zh not in name:
             sentences.append(f"它表示{entry.category_zh}")
     elif category:
         sentences.append(f"{name}{category}")

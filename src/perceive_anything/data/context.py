@@ -193,10 +193,16 @@ def _neighbours(
     found: list[tuple[float, RegionRecord, str]] = []
     is_outfit = any(other.kind == "part" for other in record.regions)
     for other in record.regions:
-        if other is region or other.kind == "whole-image" or (other.kind == "stuff" and not is_outfit):
+        if (
+            other is region
+            or other.kind == "whole-image"
+            or (other.kind == "stuff" and not is_outfit)
+        ):
             continue
         relation, distance = (
-            _outfit_relation(region, other) if is_outfit else _relation(region, other, record.size_wh)
+            _outfit_relation(region, other)
+            if is_outfit
+            else _relation(region, other, record.size_wh)
         )
         if relation:
             found.append((distance, other, relation))

@@ -3,6 +3,7 @@
 Knows strings only. Refuses to know records, images and the lexicon.
 """
 
+# ruff: noqa: RUF001 - full-width Chinese signs are meant
 from __future__ import annotations
 
 import re
@@ -11,8 +12,18 @@ from functools import lru_cache
 from perceive_anything.data.knowledge import knowledge_set
 
 __all__ = [
-    "definition_of", "display_name", "display_name_zh", "first_sentence", "is_person",
-    "is_plural", "is_uncountable", "join_words", "noun_phrase", "normalise", "singular", "trim_words",
+    "definition_of",
+    "display_name",
+    "display_name_zh",
+    "first_sentence",
+    "is_person",
+    "is_plural",
+    "is_uncountable",
+    "join_words",
+    "normalise",
+    "noun_phrase",
+    "singular",
+    "trim_words",
 ]  # fmt: skip
 
 _PHRASE_END = re.compile(
@@ -29,14 +40,6 @@ _CONNECTIVE = re.compile(
     r"consisting|as|to|in|on|by|from|near|often|sometimes|used|used,|made|at|into)$"
 )
 _SUPERLATIVE = re.compile(r"^(largest|smallest|tallest|biggest|smaller|larger|most|only)$")
-_PEOPLE = frozenset("man woman person men women people boy girl child children".split())
-_DETERMINERS = frozenset(
-    "a an the any one some each two three this these your somebody someone something".split()
-)
-_TAIL = frozenset(
-    "a an the of with that which having in on for used to made from by at and or as whose is are "
-    "usually especially often typically its their being one two sometimes, e.g. such into when it".split()
-)
 _AN = re.compile(r"^(hour|heir|honest|honor|x-|f-|atm|sos|ng |id |ok |[aeiou])", re.IGNORECASE)
 _NOT_AN = re.compile(r"^(uni(?!n)|eu|one|ukulele|us |use|u-|utensil|oncet)", re.IGNORECASE)
 
@@ -75,7 +78,7 @@ def _head_word(name: str) -> str:
     """The noun a name is about: "nest with eggs" is about a nest."""
     words = name.lower().split()
     for index, word in enumerate(words):
-        if index and words[index - 1] in _PEOPLE and word.endswith("ing"):
+        if index and words[index - 1] in knowledge_set("people_words") and word.endswith("ing"):
             return words[index - 1]
         if index and word in {"of", "with", "in", "on", "for", "over", "blowing", "holding", "and"}:
             return words[index - 1]
@@ -97,7 +100,7 @@ def is_plural(label: str) -> bool:
 def is_person(label: str) -> bool:
     """Whether a label names a human being, so that colours are those of the clothes."""
     words = set(re.split(r"[ :,]+", label.lower()))
-    return bool(words & _PEOPLE) or label in knowledge_set("people")
+    return bool(words & knowledge_set("people_words")) or label in knowledge_set("people")
 
 
 @lru_cache(maxsize=8192)
@@ -176,13 +179,13 @@ def trim_words(text: str, limit: int) -> str:
         cuts = [i for i in range(6, limit) if _CONNECTIVE.match(words[i])]
         cuts += [i for i in range(7, limit + 1) if words[i - 1].endswith(",")]
         words = words[: max(cuts, default=limit)]
-    while words and words[-1].lower().rstrip(",") in _TAIL:
+    while words and words[-1].lower().rstrip(",") in knowledge_set("dangling"):
         words.pop()
     return " ".join(words).rstrip(",;: ")
 
 
 def definition_of(gloss: str, limit: int = 18) -> str:
-    """The first clause of a dictionary gloss as a predicate: "feline mammal; ..." -> "a feline ...".
+    """The first clause of a gloss as a predicate: "feline mammal; ..." -> "a feline mammal".
 
     Args:
         gloss: A WordNet gloss.
@@ -199,7 +202,7 @@ def definition_of(gloss: str, limit: int = 18) -> str:
         return "one of " + clause.removeprefix("any of ")
     if clause.startswith("any "):
         return _article(clause[4:]) + clause[3:]
-    if clause.split()[0].lower() in _DETERMINERS:
+    if clause.split()[0].lower() in knowledge_set("determiners"):
         return clause
     return _with_article(clause)
 

@@ -1,4 +1,4 @@
-"""Hand-written words: categories, functions, definitions, colours, positions, relations, in both languages.
+"""Hand-written words in both languages: categories, functions, definitions, colours, relations.
 
 Knows how to read `resources/knowledge.json`. Refuses to know records, images and sentences.
 """

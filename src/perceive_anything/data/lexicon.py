@@ -3,6 +3,7 @@
 Knows words and WordNet chains. Refuses to know pixels, records' regions and sentences of tasks.
 """
 
+# ruff: noqa: RUF001 - full-width Chinese signs are meant
 from __future__ import annotations
 
 import gzip
@@ -86,6 +87,7 @@ class Lexicon:
     def __init__(
         self, entries: Iterable[Entry], captions: Mapping[str, list[str]] | None = None
     ) -> None:
+        """Index the concepts by name and source."""
         self.entries: tuple[Entry, ...] = tuple(entries)
         self.captions: Mapping[str, list[str]] = captions or {}
         self._by_source: dict[tuple[str, str], Entry] = {}
@@ -98,6 +100,7 @@ class Lexicon:
                     known = self._by_name.setdefault(normalise(name), [])
                     if entry not in known:
                         known.append(entry)
+        self._of_source = {s: tuple(e for e in self.entries if e.source == s) for s in SOURCES}
         self._aliases = _alias_table()
 
     @classmethod
@@ -146,6 +149,10 @@ class Lexicon:
         found = self._by_name.get(normalise(label), ())
         return next((entry for entry in found if entry.source == key), next(iter(found), None))
 
+    def of_source(self, source: str) -> tuple[Entry, ...]:
+        """All entries of one of `SOURCES`."""
+        return self._of_source[source]
+
     def name_zh(self, label: str, source: str | None = None, known: str | None = None) -> str:
         """The cleaned Chinese name of a label; the English one where there is none.
 
@@ -177,7 +184,8 @@ class Lexicon:
         if wnids[0] & wnids[1]:
             return True
         return bool(
-            names_p & self._broader(truth, max_steps) or names_t & self._broader(predicted, max_steps)
+            names_p & self._broader(truth, max_steps)
+            or names_t & self._broader(predicted, max_steps)
         )
 
     def _of(self, name: str) -> list[Entry]:
@@ -266,15 +274,15 @@ def _definition(entry: Entry, coarse: str | None) -> str:
 def _with_category(entry: Entry) -> Entry:
     table = knowledge()
     chain = (entry.label, *entry.hypernyms)
+    named = table["categories"]
     category = next(
-        (h for h in entry.hypernyms if table["categories"].get(h, entry.label_zh) != entry.label_zh),
-        "",
+        (h for h in entry.hypernyms if named.get(h, entry.label_zh) != entry.label_zh), ""
     )
     function = next((table["functions"][name] for name in chain if name in table["functions"]), "")
     return replace(
         entry,
         category=category,
-        category_zh=table["category_of"].get(entry.label, table["categories"].get(category, "")),
+        category_zh=table["category_of"].get(entry.label, named.get(category, "")),
         function_en=function[0] if function else "",
         function_zh=function[1] if function else "",
     )
