@@ -11,7 +11,6 @@ import fake_pipeline
 import jsonschema
 import numpy as np
 import pytest
-from perceive_anything.types import Box
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -19,6 +18,7 @@ from perceive_anything.cli import main
 from perceive_anything.cli.app import COMMANDS
 from perceive_anything.cli.output import overlay_paths
 from perceive_anything.cli.prompts import read_point, read_points
+from perceive_anything.types import Box
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "result.schema.json").read_text(encoding="utf-8")

@@ -9,12 +9,12 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from perceive_anything.masks import decode_rle
-from perceive_anything.types import Box, Mask, Points
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from perceive_anything import export
+from perceive_anything.masks import decode_rle
+from perceive_anything.types import Box, Mask, Points
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "result.schema.json").read_text(encoding="utf-8")

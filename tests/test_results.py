@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from perceive_anything.errors import OptionError
-from perceive_anything.types import Box, Points
 from PIL import Image
 
+from perceive_anything.errors import OptionError
 from perceive_anything.results import ImageResult, Region, RegionChunk
+from perceive_anything.types import Box, Points
 
 SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "result.schema.json"
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from perceive_anything.masks import encode_rle, mask_area
 from perceive_anything.tasks import TASK_FIELD
 from perceive_anything.types import Box, Mask, Points, Prompt

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    from perceive_anything.types import Prompt
 
     from perceive_anything.cli.output import Outputs
     from perceive_anything.pipeline import Perceiver
     from perceive_anything.results import ImageResult
+    from perceive_anything.types import Prompt
 
 Answer = TypeVar("Answer")
 
@@ -119,9 +119,8 @@ def image(
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
 ) -> None:
     """Segment and describe regions of images."""
-    from perceive_anything.tasks import ALL_TASKS, check_language, check_tasks
-
     from perceive_anything.cli.output import Outputs
+    from perceive_anything.tasks import ALL_TASKS, check_language, check_tasks
 
     tasks = check_tasks(tuple(task or ALL_TASKS))
     check_language(lang)
@@ -140,9 +139,8 @@ def _answer_all(
     paths: list[str], request: Request, model: LazyModel, outputs: Outputs, *, debug: bool
 ) -> bool:
     """Answer each image and say what is wrong with those that cannot be answered."""
-    from perceive_anything.errors import PerceiveError
-
     from perceive_anything.cli.app import show_error
+    from perceive_anything.errors import PerceiveError
 
     failed = False
 

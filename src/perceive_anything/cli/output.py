@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from perceive_anything.errors import OptionError
-
 from perceive_anything.cli.table import print_result
+from perceive_anything.errors import OptionError
 from perceive_anything.export import RESULTS_SCHEMA
 from perceive_anything.results import IMAGE_SUFFIXES, check_target, unwritable
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    from perceive_anything.errors import PerceiveError
 
+    from perceive_anything.errors import PerceiveError
     from perceive_anything.results import ImageResult
 
 STDOUT = "-"

@@ -12,9 +12,10 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from typer._click.core import Context
+
     from perceive_anything.errors import PromptError
     from perceive_anything.types import Box, Points, Prompt
-    from typer._click.core import Context
 
 ORDER_KEY = "perceive_anything.option_order"
 EXAMPLE = "perceive image photo.jpg --box 10,20,200,220"
