@@ -49,6 +49,7 @@ CODES: dict[str, CodeInfo] = {
     "unknown_device": CodeInfo(USER, 422, "The device does not exist here."),
     "unknown_dtype": CodeInfo(USER, 422, "The precision is not supported."),
     "unknown_language": CodeInfo(USER, 422, "The language is not supported."),
+    "unknown_option": CodeInfo(USER, 422, "A choice does not exist."),
     "unknown_model": CodeInfo(USER, 422, "There is no such model."),
     "unknown_task": CodeInfo(USER, 422, "The task does not exist."),
     "unsupported_source": CodeInfo(USER, 415, "The source is of a kind that cannot be read."),

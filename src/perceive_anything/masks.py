@@ -71,3 +71,28 @@ def mask_to_polygons(mask: BoolMask) -> list[list[float]]:
     from supervision.detection.utils.converters import mask_to_polygons as trace
 
     return [[float(n) for n in polygon.flatten()] for polygon in trace(mask)]
+
+
+def central_point(mask: BoolMask) -> tuple[float, float]:
+    """The (x, y) deepest inside the mask, where one would click; centre of a pixel.
+
+    Depth is the number of times the mask can be eroded by a cross before the pixel is lost.
+
+    Raises:
+        ValueError: The mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("an empty mask has no central point")
+    inside = np.pad(mask, 1)
+    while True:
+        eroded = inside.copy()
+        eroded[1:] &= inside[:-1]
+        eroded[:-1] &= inside[1:]
+        eroded[:, 1:] &= inside[:, :-1]
+        eroded[:, :-1] &= inside[:, 1:]
+        if not eroded.any():
+            break
+        inside = eroded
+    deepest = np.argwhere(inside)
+    y, x = deepest[np.abs(deepest - deepest.mean(0)).sum(1).argmin()]
+    return float(x) - 0.5, float(y) - 0.5

@@ -1,4 +1,4 @@
-"""What can be seen of a region: colours, place, size, neighbours; the facts that texts are written from.
+"""What can be seen of a region: colours, place, size, neighbours; the facts behind its texts.
 
 Knows records, pixels and the lexicon. Refuses to know sentences and languages.
 """
@@ -35,8 +35,8 @@ class Neighbour:
     Args:
         label: Its English name.
         label_zh: Its Chinese name.
-        relation: Where it is, seen from the region: "left", "right", "above", "below", "near";
-            or "on" (the region is on it), "under" (it is on the region), "with", "wearing", "worn_by".
+        relation: Where it is, seen from the region: "left", "right", "above", "below", "near"; or
+            "on" (the region is on it), "under" (it is on the region), "with", "wearing", "worn_by".
     """
 
     label: str
@@ -157,7 +157,7 @@ def _masked_pixels(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _without_skin(shares: np.ndarray) -> np.ndarray:
-    """A person's colours are those of the clothes: tones that skin and hair may have do not count."""
+    """A person's colours are those of the clothes; tones of skin and hair do not count."""
     return shares * np.array([name not in _SKIN_TONES for name in COLOURS])
 
 
@@ -235,7 +235,7 @@ def _is_carried(label: str) -> bool:
 def _relation(
     region: RegionRecord, other: RegionRecord, size_wh: tuple[int, int]
 ) -> tuple[str, float]:
-    """Relation and distance (share of the image's diagonal) of another region; "" where it is far."""
+    """Relation and distance (in image diagonals) of another region; "" where it is far."""
     a, b = region.box_xyxy, other.box_xyxy
     gap_x, gap_y = max(a[0], b[0]) - min(a[2], b[2]), max(a[1], b[1]) - min(a[3], b[3])
     diagonal = math.hypot(*size_wh)

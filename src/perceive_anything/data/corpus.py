@@ -1,4 +1,4 @@
-"""Plain text for a tiny language model, before it sees an image: knowledge, captions, made-up regions.
+"""Plain text for a tiny language model before it sees images: knowledge, captions, made-up regions.
 
 Knows the lexicon and the composed texts. Refuses to know pixels, tokens and chat templates.
 """

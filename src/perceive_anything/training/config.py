@@ -2,20 +2,72 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from perceive_anything.config import Settings
 
 
-class StageConfig(BaseModel):
-    """One stage: how long and how fast."""
+class StageConfig(Settings):
+    """One stage: how long and how fast.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Attributes:
+        steps: Optimiser steps; 0 leaves the stage out.
+        learning_rate: Peak of the cosine schedule.
+        rows: Regions (or texts) a step in the language stages; pictures in `segmentation`.
+        per_row: Texts of each region in the language stages; regions of each picture else.
+    """
 
     steps: int
     learning_rate: float
+    rows: int
+    per_row: int
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip_norm: float = 1.0
-    images: int = 8
-    regions: int = 6
     log_every: int = 25
     checkpoint_every_s: float = 600.0
+
+
+class ModelConfig(Settings):
+    """Sizes of a model that is trained from nothing (EfficientNet-Lite2 trunk, Qwen2 text)."""
+
+    image_size: int = 320
+    sam_width: int = 192
+    sam_heads: int = 6
+    text_width: int = 256
+    text_layers: int = 6
+    text_heads: int = 4
+    vocab_size: int = 6144
+
+
+class ViewsConfig(Settings):
+    """Augmented views that are made once: crops of every photo with masks, and pasted pictures."""
+
+    crops: int = 2
+    pastes: int = 1500
+
+
+class SourceWeight(Settings):
+    """How much more often than others a source's regions are drawn in the language stages."""
+
+    source: str
+    weight: float
+
+
+class Recipe(Settings):
+    """A whole training run.
+
+    Attributes:
+        seed: Seed of all chance.
+        output: Folder for checkpoints, logs and the finished model.
+        languages_zh: Share of Chinese among the texts.
+    """
+
+    seed: int = 0
+    output: str = "runs/nano"
+    num_threads: int = 2
+    model: ModelConfig = ModelConfig()
+    views: ViewsConfig = ViewsConfig()
+    sources: tuple[SourceWeight, ...] = ()
+    pretraining: StageConfig
+    segmentation: StageConfig
+    alignment: StageConfig
+    finetuning: StageConfig

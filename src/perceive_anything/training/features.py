@@ -7,7 +7,7 @@ before their LayerNorms as float16.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,15 @@ class FeatureCache:
 
     @torch.no_grad()
     def build(
-        self, records: Sequence[ImageRecord], trunk: EfficientNetLiteModel, batch_size: int = 16
+        self,
+        records: Sequence[ImageRecord],
+        trunk: EfficientNetLiteModel,
+        batch_size: int = 16,
+        report: Callable[[str], None] = print,
     ) -> None:
         """Encode what is missing."""
+        if self.num_done == len(records):
+            return
         stages = fused_stages(trunk, self.side)
         for start in range(self.num_done, len(records), batch_size):
             batch = records[start : start + batch_size]
@@ -85,6 +91,8 @@ class FeatureCache:
             for array, maps in zip(self.arrays, stages(pixels), strict=True):
                 array[start : start + len(batch)] = maps.half().numpy()
             self.progress_file.write_text(json.dumps({"done": start + len(batch)}))
+            if start % (50 * batch_size) == 0:
+                report(f"features: {start + len(batch)}/{len(records)}")
 
     def read(self, rows: Sequence[int]) -> list[Tensor]:
         """Maps of the given records, float32."""

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from perceive_anything.training.config import StageConfig
 
+CHECKPOINT = "checkpoint.safetensors"
 LossFunction = Callable[[int], dict[str, Tensor]]
 
 
@@ -43,7 +45,7 @@ def train_stage(
         module: Holds every trainable parameter of the stage.
         loss: Terms of the loss of a step; must depend on the step's number alone.
         settings: Steps, learning rate, clipping, logging and checkpoint intervals.
-        folder: Receives `metrics.jsonl` and `checkpoint/`; a checkpoint found there is resumed.
+        folder: Receives `metrics.jsonl` and `checkpoint.safetensors`; a checkpoint found there is resumed.
         report: Where progress lines go.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,16 +109,16 @@ def save_checkpoint(
         for key in ("exp_avg", "exp_avg_sq", "step"):
             if p in optimizer.state:
                 tensors[f"{key}.{name}"] = optimizer.state[p][key]
-    fresh = folder / "checkpoint.safetensors.new"
+    fresh = folder / f"{CHECKPOINT}.new"
     save_file({key: value.contiguous() for key, value in tensors.items()}, fresh, {"step": str(step)})
-    fresh.replace(folder / "checkpoint.safetensors")
+    fresh.replace(folder / CHECKPOINT)
 
 
 def load_checkpoint(
     folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> int:
     """Restore the newest checkpoint; the number of steps that are done (0 without one)."""
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     if not path.exists():
         return 0
     tensors = load_file(path)
@@ -128,9 +130,14 @@ def load_checkpoint(
     return checkpoint_step(path)
 
 
+def load_weights(folder: Path, module: nn.Module) -> None:
+    """Copy a stage's weights into the parameters of `module` that carry the same names."""
+    tensors = load_file(folder / CHECKPOINT)
+    for name, p in module.named_parameters():
+        p.data.copy_(tensors[f"model.{name}"])
+
+
 def checkpoint_step(path: Path) -> int:
     """The step that a checkpoint was saved at."""
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])

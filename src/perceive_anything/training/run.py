@@ -1,0 +1,217 @@
+"""A whole training run: from packs and ImageNet weights to a folder that `Perceiver` loads.
+
+Reads as the recipe does, from top to bottom; every step that is done is skipped on a second call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer
+
+from perceive_anything.data.augment import iter_views, write_pack
+from perceive_anything.data.compose import compose_texts
+from perceive_anything.data.context import make_context
+from perceive_anything.data.corpus import is_validation, iter_corpus
+from perceive_anything.data.lexicon import Lexicon
+from perceive_anything.data.packs import read_packs
+from perceive_anything.data.schema import ImageRecord
+from perceive_anything.data.tokenizer import train_tokenizer
+from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
+from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
+from perceive_anything.tasks import TEXT_TASKS
+from perceive_anything.training.config import Recipe, StageConfig
+from perceive_anything.training.export import save_model
+from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
+from perceive_anything.training.initialise import freeze_all_but, initialise
+from perceive_anything.training.language import LanguageSampler, LanguageStage
+from perceive_anything.training.loop import load_weights, train_stage
+from perceive_anything.training.nano import nano_config
+from perceive_anything.training.pretraining import PretrainingStage
+from perceive_anything.training.regions import TrainingRegion, region_table
+from perceive_anything.training.segmentation import SegmentationSampler, SegmentationStage
+from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
+
+Report = Callable[[str], None]
+# Order matters: a cache that is still being filled serves the photos with masks first.
+PACKS = (
+    ("coco_instances", "coco_people", "ccp", "caltech", "imagenet_samples", "grocery"),
+    ("fluent_emoji",),
+)
+SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
+
+SEGMENTATION_PARTS = (
+    "sam.vision_encoder.neck", "sam.vision_encoder.backbone.norms", "sam.prompt_encoder",
+    "sam.mask_decoder", "sam.mask_downsample", "sam.no_memory_embedding",
+)  # fmt: skip
+ALIGNMENT_PARTS = (
+    "perceiver", "image_projector", "semantic_projector", "image_newline", "semantic_newline",
+)  # fmt: skip
+
+
+class Run:
+    """The state of a run: recipe, folders, model, processor, records.
+
+    Args:
+        recipe: What to do.
+        data: Folder with the packs.
+        report: Where progress lines go.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, report: Report = print) -> None:
+        torch.set_num_threads(recipe.num_threads)
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.data, self.report = recipe, data, report
+        self.folder = Path(recipe.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lexicon = Lexicon.load(data)
+        self.processor = self.make_processor()
+        self.model = PamForConditionalGeneration(nano_config(recipe.model))
+        initialise(self.model)
+        self.trunk = self.model.sam.vision_encoder.backbone
+        imagenet = imagenet_weights()
+        load_trunk(self.trunk, imagenet)
+        self.classifier = load_classifier(imagenet)
+
+    def make_processor(self) -> PamProcessor:
+        """The processor; its tokenizer is trained on the packs' words if there is none yet."""
+        folder, sizes = self.folder / "tokenizer", self.recipe.model
+        if not (folder / "tokenizer.json").exists():
+            lines = list(iter_corpus(self.lexicon, random.Random(self.recipe.seed), SYNTHETIC_REGIONS))
+            pairs = [(task, language) for language in TASK_TEXTS for task in TEXT_TASKS]
+            lines += [piece for pair in pairs for piece in chat_pieces(*pair)] * TASK_TEXT_REPEATS
+            self.report(f"tokenizer: {train_tokenizer(lines, sizes.vocab_size, folder)}")
+        image_processor = PamImageProcessor(
+            size={"height": sizes.image_size, "width": sizes.image_size},
+            image_mean=[IMAGE_MEAN] * 3,
+            image_std=[IMAGE_STD] * 3,
+        )
+        rows = nano_config(sizes).image_rows
+        return PamProcessor(image_processor, AutoTokenizer.from_pretrained(folder), image_rows=rows)
+
+    def pretrain(self) -> None:
+        """The language model learns the words."""
+        captions = [
+            " ".join(caption.split())
+            for image_id, group in self.lexicon.captions.items()
+            if not is_validation(image_id)
+            for caption in group
+        ]
+        settings = self.recipe.pretraining
+        freeze_all_but(self.model, ("language_model",))
+        stage = PretrainingStage(
+            self.model, self.processor, self.lexicon, captions,
+            num_rows=settings.rows, num_tasks=settings.per_row, seed=self.recipe.seed,
+        )  # fmt: skip
+        self.train("pretraining", self.model, stage.loss, settings)
+
+    def prepare(self) -> None:
+        """Augmented views, and the frozen trunk's maps of every picture."""
+        views = self.folder / "views" / "views.tar"
+        if not views.exists():
+            views.parent.mkdir(exist_ok=True)
+            train = list(read_packs(self.data, split="train"))
+            made = iter_views(
+                train, self.recipe.model.image_size, self.recipe.views.crops,
+                self.recipe.views.pastes, self.recipe.seed,
+            )  # fmt: skip
+            self.report(f"{write_pack(views, made)} augmented views")
+        records = [
+            *read_packs(self.data, PACKS[0], split="train"),
+            *read_packs(views.parent),
+            *read_packs(self.data, PACKS[1], split="train"),
+        ]
+        self.cache = FeatureCache(
+            self.folder / "features", len(records), self.recipe.model.image_size,
+            self.trunk.config.output_channels,
+        )  # fmt: skip
+        self.cache.build(records, self.trunk, report=self.report)
+        self.records: list[ImageRecord] = records[: self.cache.num_done]
+        self.table = region_table(self.records, self.recipe.model.image_size)
+        names = {r.label for record in self.records for r in record.regions}
+        emoji = {r.label for record in self.records if "moji" in record.source for r in record.regions}
+        self.labels = {name: i for i, name in enumerate(sorted(names - emoji))}
+
+    def segment(self) -> None:
+        """SAM 2 learns to follow prompts."""
+        settings = self.recipe.segmentation
+        freeze_all_but(self.model, SEGMENTATION_PARTS)
+        sampler = SegmentationSampler(
+            self.table, self.recipe.model.image_size, settings.rows, settings.per_row,
+            self.recipe.seed,
+        )  # fmt: skip
+        stage = SegmentationStage(self.model, self.cache, sampler, self.labels, self.classifier)
+        module = nn.ModuleDict({"model": self.model, "head": stage.head})
+        self.train("segmentation", module, stage.loss, settings)
+
+    def write_texts(self, region: TrainingRegion, rng: random.Random, language: str) -> dict[str, str]:
+        """Texts of a region; its facts are measured when it is first drawn."""
+        key = (region.row, region.region.id)
+        if key not in self.contexts:
+            image = region.record.load()
+            self.contexts[key] = make_context(region.record, region.region, image, self.lexicon)
+        return compose_texts(self.contexts[key], rng, language)
+
+    def teach_language(self, name: str, settings: StageConfig, parts: tuple[str, ...]) -> None:
+        """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
+        self.contexts: dict[tuple[int, int], object] = getattr(self, "contexts", {})
+        sampler = LanguageSampler(
+            [region for group in self.table for region in group],
+            self.write_texts,
+            self.processor,
+            num_regions=settings.rows,
+            num_tasks=settings.per_row,
+            seed=self.recipe.seed,
+            source_weights={item.source: item.weight for item in self.recipe.sources},
+        )
+        freeze_all_but(self.model, parts)
+        stage = LanguageStage(self.model, self.processor, self.cache, sampler, self.labels)
+        if name == "finetuning":
+            head = {"head": stage.head}
+            load_weights(self.folder / "alignment", nn.ModuleDict(head))
+        module = nn.ModuleDict({"model": self.model, "head": stage.head})
+        self.train(name, module, stage.loss, settings)
+
+    def train(
+        self, name: str, module: nn.Module, loss: Callable, settings: StageConfig
+    ) -> None:
+        """One stage, with the trunk's batch norms left alone."""
+        self.model.train()
+        self.trunk.eval()
+        self.report(f"== {name}: {settings.steps} steps")
+        train_stage(module, loss, settings, self.folder / name, report=self.report)
+        self.model.eval()
+
+    def save(self) -> Path:
+        """The finished model as a folder that `Perceiver.from_pretrained` loads."""
+        folder = self.folder / "model"
+        save_model(self.model, self.processor, folder)
+        return folder
+
+
+def train_from_recipe(recipe: Recipe, data: Path, report: Report = print) -> Path:
+    """Train a model from nothing; resumes where an earlier call stopped.
+
+    Args:
+        recipe: What to do.
+        data: Folder with the packs.
+        report: Where progress lines go.
+
+    Returns:
+        Folder of the finished model.
+
+    Raises:
+        DataError: The packs are missing or malformed.
+    """
+    run = Run(recipe, data, report)
+    run.pretrain()
+    run.prepare()
+    run.segment()
+    run.teach_language("alignment", recipe.alignment, ALIGNMENT_PARTS)
+    run.teach_language("finetuning", recipe.finetuning, (*ALIGNMENT_PARTS, "language_model"))
+    return run.save()
