@@ -19,7 +19,7 @@ ROOM_FILE = "images/room.png"
 CAT_CHAIN = ["feline", "carnivore", "placental", "mammal", "animal"]
 
 
-def _word(label: str, label_zh: str | None, gloss: str, chain: list[str], **more: Any) -> dict:
+def _word(label: str, label_zh: str | None, gloss: str, chain: list[str], **more: object) -> dict:
     return {"label": label, "label_zh": label_zh, "gloss": gloss, "hypernyms": chain, **more}
 
 

@@ -102,6 +102,13 @@ def test_people_are_not_coloured(lexicon: Lexicon) -> None:
     assert any("穿黑色衣服的人" in text for text in all_texts(context, "zh")["caption"])
 
 
+def test_a_name_with_a_colour_gets_no_other() -> None:
+    box = (0.0, 0.0, 9.0, 9.0)
+    onion = RegionContext("yellow onion", "黄洋葱", None, box, (99, 99), ("brown",), 0.01)
+    assert all("brown" not in text for text in all_texts(onion, "en")["caption"])
+    assert all("棕色" not in text for text in all_texts(onion, "zh")["caption"])
+
+
 def test_another_of_the_same_kind(lexicon: Lexicon) -> None:
     other = Neighbour("cat", "猫", "near")
     context = RegionContext(

@@ -82,7 +82,7 @@ def _colour_table() -> np.ndarray:
         rules, ("red", "orange", "yellow", "green", "blue", "purple", "pink"), strict=True
     ):
         names[rule] = name
-    dull = (saturation < 0.6) | (value < 0.62)
+    dull = (saturation < 0.6) | (value < 0.56)
     names[rules[1] & dull] = "brown"
     names[rules[2] & (value < 0.5)] = "brown"
     names[rules[2] & (saturation < 0.4) & (value < 0.7)] = "brown"

@@ -94,8 +94,7 @@ def _caption(context: RegionContext, rng: random.Random) -> str:
 
 def _describe(context: RegionContext, rng: random.Random) -> str:
     label = context.label
-    plain = is_person(label) or _names_a_colour(label)
-    split = len(context.colours) == 2 and not plain and rng.random() < 0.5
+    split = len(context.shown_colours) == 2 and not is_person(label) and rng.random() < 0.5
     noun = noun_phrase(label) if split else _coloured(context)
     subject = "the person" if label == "person" else _pronoun(label)
     be, cover = _be(label), "cover" if is_plural(label) else "covers"
@@ -136,9 +135,7 @@ def _place(context: RegionContext, of_image: str) -> str:
 
 def _coloured(context: RegionContext) -> str:
     """The label with its colours: "a brown and white cat", "a person in black"."""
-    colours = join_words(list(context.colours))
-    if _names_a_colour(context.label):
-        colours = ""
+    colours = join_words(list(context.shown_colours))
     if not is_person(context.label):
         return noun_phrase(context.label, colours)
     noun = noun_phrase(context.label)
@@ -147,18 +144,15 @@ def _coloured(context: RegionContext) -> str:
     return noun if plain else f"{noun} in {colours}"
 
 
-def _names_a_colour(label: str) -> bool:
-    """Whether the label itself has a colour, so that no other is put before it: "yellow onion"."""
-    return not set(re.split(r"[ -]", label)).isdisjoint(knowledge()["colours"])
-
-
 def _position(context: RegionContext) -> str:
-    return knowledge()["positions"][context.position][0]
+    return str(knowledge()["positions"][context.position][0])
 
 
 def _share(context: RegionContext) -> str:
     shares = knowledge()["shares"]
-    return next(names[0] for limit, names in shares.items() if context.area_share <= float(limit))
+    return next(
+        str(names[0]) for limit, names in shares.items() if context.area_share <= float(limit)
+    )
 
 
 def _phrases(context: RegionContext) -> list[str]:

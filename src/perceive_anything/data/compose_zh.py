@@ -67,7 +67,7 @@ def _caption(context: RegionContext, rng: random.Random) -> str:
 
 
 def _describe(context: RegionContext, rng: random.Random) -> str:
-    split = len(context.colours) == 2 and not is_person(context.label) and rng.random() < 0.5
+    split = len(context.shown_colours) == 2 and not is_person(context.label) and rng.random() < 0.5
     noun = _name(context) if split else _coloured(context)
     sentences = []
     if context.is_main:
@@ -77,7 +77,7 @@ def _describe(context: RegionContext, rng: random.Random) -> str:
     else:
         sentences.append(f"图像{_position(context)}是{noun}，{_share(context)}")
     if split:
-        first, second = (knowledge()["colours"][c] for c in context.colours)
+        first, second = (knowledge()["colours"][c] for c in context.shown_colours)
         sentences.append(f"它主要是{first}，带有{second}")
     clauses = _relations(context, "zh")
     if clauses:
@@ -118,7 +118,7 @@ def _pronoun(context: RegionContext) -> str:
 
 def _coloured(context: RegionContext, *, after: bool = False) -> str:
     """The name with its colours; `after` a modifier a single colour drops its 的."""
-    name, colours = _name(context), [knowledge()["colours"][c] for c in context.colours]
+    name, colours = _name(context), [knowledge()["colours"][c] for c in context.shown_colours]
     if not colours:
         return name
     joined = "和".join(colours)
@@ -128,12 +128,14 @@ def _coloured(context: RegionContext, *, after: bool = False) -> str:
 
 
 def _position(context: RegionContext) -> str:
-    return knowledge()["positions"][context.position][1]
+    return str(knowledge()["positions"][context.position][1])
 
 
 def _share(context: RegionContext) -> str:
     shares = knowledge()["shares"]
-    return next(names[1] for limit, names in shares.items() if context.area_share <= float(limit))
+    return next(
+        str(names[1]) for limit, names in shares.items() if context.area_share <= float(limit)
+    )
 
 
 def _relations(context: RegionContext, form: str) -> list[str]:

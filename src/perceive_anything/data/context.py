@@ -78,6 +78,12 @@ class RegionContext:
         return self.area_share >= 0.62
 
     @property
+    def shown_colours(self) -> tuple[str, ...]:
+        """The colours to speak of: none where the name has one ("yellow onion", "orange")."""
+        words = re.split(r"[ -]", self.label)
+        return () if any(word in COLOURS for word in words) else self.colours
+
+    @property
     def position(self) -> str:
         """Where its box's centre lies: "center", "top left", ...; a third each way."""
         x1, y1, x2, y2 = self.box_xyxy
@@ -245,18 +251,26 @@ def _relation(
     centre_x = ((b[0] + b[2]) - (a[0] + a[2])) / 2
     centre_y = ((b[1] + b[3]) - (a[1] + a[3])) / 2
     distance = gap + 0.2 * math.hypot(centre_x, centre_y) / diagonal
-    carried, supports = knowledge_set("carried"), knowledge_set("supports")
+    carried = knowledge_set("carried")
     if region.label == "person" and other.label in carried and gap == 0 and _area(b) < _area(a):
         return "with", distance - 0.1
-    if other.label in supports and _stands_on(a, b) and region.label not in supports:
+    if _is_support(other.label, region.label) and _stands_on(a, b):
         return "on", distance - 0.1
-    if region.label in supports and _stands_on(b, a) and other.label not in supports:
+    if _is_support(region.label, other.label) and _stands_on(b, a):
         return "under", distance - 0.05
     if gap_x > 0 and gap_x >= gap_y:
         return ("right" if centre_x > 0 else "left"), distance
     if gap_y > 0:
         return ("below" if centre_y > 0 else "above"), distance
     return "near", distance
+
+
+def _is_support(support: str, thing: str) -> bool:
+    """Whether a thing may stand on a support; people sit and ride, they do not stand on tables."""
+    supports = knowledge_set("supports")
+    if thing == "person" and support in knowledge_set("tables"):
+        return False
+    return support in supports and thing not in supports
 
 
 def _stands_on(a: BoxXyxy, b: BoxXyxy) -> bool:

@@ -179,7 +179,8 @@ def _random_neighbours(
     supports, found = knowledge_set("supports"), {}
     for other in rng.choices(things, k=rng.randint(1, 2)):
         relation = rng.choice(_RELATIONS)
-        if other.label in supports and entry.label not in supports and rng.random() < 0.5:
+        fits = entry.label != "person" or other.label not in knowledge_set("tables")
+        if other.label in supports and entry.label not in supports and fits and rng.random() < 0.5:
             relation = "on"
         elif entry.label in supports and other.label not in supports and rng.random() < 0.5:
             relation = "under"

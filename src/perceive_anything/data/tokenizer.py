@@ -9,6 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["SPECIAL_TOKENS", "bytes_per_token", "train_tokenizer"]
 
@@ -63,11 +67,11 @@ def train_tokenizer(
     }
 
 
-def bytes_per_token(tokenizer: object, lines: list[str], limit: int = 5000) -> float:
+def bytes_per_token(tokenizer: Tokenizer, lines: list[str], limit: int = 5000) -> float:
     """How many UTF-8 bytes a token carries on average.
 
     Args:
-        tokenizer: Anything with the `encode_batch` of a `tokenizers.Tokenizer`.
+        tokenizer: The tokenizer.
         lines: Text; only the first `limit` lines count.
         limit: See `lines`.
     """
@@ -80,7 +84,7 @@ def _has_latin(text: str) -> bool:
     return any(character.isascii() and character.isalpha() for character in text)
 
 
-def _save(tokenizer: object, folder: Path) -> None:
+def _save(tokenizer: Tokenizer, folder: Path) -> None:
     """Save as Qwen2's tokenizer class, which splits text as `_PRETOKENIZE` does."""
     from transformers import Qwen2Tokenizer
 
