@@ -1,0 +1,31 @@
+# `make run` answers for a real photo, `make test` checks everything; both set up .venv by themselves.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
+DEV := hypothesis import-linter jsonschema mypy pytest ruff scikit-image types-jsonschema types-PyYAML
+
+.PHONY: run test lint format
+
+run: $(STAMP)
+	$(BIN)/python examples/chelsea.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch first and by its exact version: a range would let pip prefer a build with CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[train]" $(DEV)
+	touch $(STAMP)
