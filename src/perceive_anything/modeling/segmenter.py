@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import Sam2VideoModel
 
 NO_OBJECT_LOGIT = -1024.0
+PEAK_PX = 12.0
 PAD_LABEL, BOX_LABELS, PADDING_ROW = -1, (2, 3), -10
 
 
@@ -223,13 +224,14 @@ def render_prompts(prompts: PromptTensors, side: int) -> Tensor:
 
     Returns:
         (R, 1, side, side) float32: for a box +1 at its centre, 0 on its edge and falling to -1;
-        for a point +2 (inside) or -2 (outside) at the point, fading over a quarter of the side.
+        for a point +5 (inside) or -5 (outside): a peak that marks its cell, on a slope of height
+        2 that fades over a quarter of the side.
     """
     centres = (torch.arange(side, device=prompts.points.device) + 0.5) * 4
     x, y = centres.view(1, 1, 1, side), centres.view(1, 1, side, 1)
     points, labels = prompts.points[..., None, None].float(), prompts.labels[..., None, None]
     distance = torch.hypot(x - points[:, :, 0], y - points[:, :, 1])
-    cone = 2 * torch.exp(-distance / side)
+    cone = 2 * torch.exp(-distance / side) + 3 * torch.exp(-((distance / PEAK_PX) ** 2))
     sign = (labels == 1).float() - (labels == 0).float()
     canvas = (cone * sign).sum(1)
     corner1 = (points * (labels == BOX_LABELS[0])[:, :, None]).sum(1)

@@ -119,16 +119,16 @@ class SegmentationSampler:
     def prompt(
         self, region: TrainingRegion, rng: random.Random, num_clicks: int, boxes_only: bool
     ) -> SimulatedPrompt:
-        """A prompt of a random kind: 40 % box, 35 % one click, the rest clicks, mask, box + click."""
+        """A prompt of a random kind: 30 % box, 45 % one click, the rest clicks, mask, box + click."""
         kind = rng.random()
         box = box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1, 0.15)))
-        if boxes_only or region.mask is None or kind < 0.4:
+        if boxes_only or region.mask is None or kind < 0.3:
             return box
         if kind < 0.75:
             return click_prompt(region.soft_mask(), 4, rng, 1)
-        if kind < 0.87:
+        if kind < 0.9:
             return click_prompt(region.soft_mask(), 4, rng, num_clicks)
-        if kind < 0.95:
+        if kind < 0.97:
             return mask_prompt(region.soft_mask())
         click = click_prompt(region.soft_mask(), 4, rng, 1)
         return SimulatedPrompt(box.clicks + click.clicks)
