@@ -39,10 +39,17 @@ class ModelConfig(Settings):
 
 
 class ViewsConfig(Settings):
-    """Augmented views that are made once: crops of every photo with masks, and pasted pictures."""
+    """Augmented views that are made once, in random order.
+
+    Attributes:
+        crops: Crops of every photo with masks.
+        pastes: Pictures with pasted cut-outs.
+        limit: Keep only this many of them.
+    """
 
     crops: int = 2
     pastes: int = 1500
+    limit: int | None = None
 
 
 class SourceWeight(Settings):
@@ -58,7 +65,8 @@ class Recipe(Settings):
     Attributes:
         seed: Seed of all chance.
         output: Folder for checkpoints, logs and the finished model.
-        languages_zh: Share of Chinese among the texts.
+        num_threads: CPU threads.
+        sources: Weights of sources in the language stages; 1 where not listed.
     """
 
     seed: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -38,11 +39,8 @@ from perceive_anything.training.segmentation import SegmentationSampler, Segment
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
 Report = Callable[[str], None]
-# Order matters: a cache that is still being filled serves the photos with masks first.
-PACKS = (
-    ("coco_instances", "coco_people", "ccp", "caltech", "imagenet_samples", "grocery"),
-    ("fluent_emoji",),
-)
+# Emoji take part as cut-outs in the views only.
+PHOTO_PACKS = ("coco_instances", "coco_people", "ccp", "caltech", "imagenet_samples", "grocery")
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
 SEGMENTATION_PARTS = (
@@ -120,22 +118,24 @@ class Run:
                 train, self.recipe.model.image_size, self.recipe.views.crops,
                 self.recipe.views.pastes, self.recipe.seed,
             )  # fmt: skip
+            made = islice(made, self.recipe.views.limit)
             self.report(f"{write_pack(views, made)} augmented views")
         records = [
-            *read_packs(self.data, PACKS[0], split="train"),
+            *read_packs(self.data, PHOTO_PACKS, split="train"),
             *read_packs(views.parent),
-            *read_packs(self.data, PACKS[1], split="train"),
         ]
         self.cache = FeatureCache(
             self.folder / "features", len(records), self.recipe.model.image_size,
             self.trunk.config.output_channels,
         )  # fmt: skip
         self.cache.build(records, self.trunk, report=self.report)
-        self.records: list[ImageRecord] = records[: self.cache.num_done]
-        self.table = region_table(self.records, self.recipe.model.image_size)
-        names = {r.label for record in self.records for r in record.regions}
-        emoji = {r.label for record in self.records if "moji" in record.source for r in record.regions}
-        self.labels = {name: i for i, name in enumerate(sorted(names - emoji))}
+        self.use_records(records)
+
+    def use_records(self, records: list[ImageRecord]) -> None:
+        """Regions to sample from, and the labels they can have."""
+        self.table = region_table(records, self.recipe.model.image_size)
+        names = {r.label for record in records for r in record.regions}
+        self.labels = {name: i for i, name in enumerate(sorted(names))}
 
     def segment(self) -> None:
         """SAM 2 learns to follow prompts."""
