@@ -8,6 +8,7 @@ from pathlib import Path
 from skimage import data
 
 import perceive_anything as pa
+from perceive_anything import media
 
 CAT = pa.Box(5, 5, 446, 296)
 OUT = Path("out")
@@ -17,7 +18,9 @@ def main() -> None:
     """Load nano, encode the photo once, ask about one box."""
     OUT.mkdir(exist_ok=True)
     pam = pa.Perceiver.from_pretrained()
-    image = pam.image(data.chelsea())
+    photo = OUT / "chelsea.png"
+    media.save_image(data.chelsea(), photo)
+    image = pam.image(photo)
     region = image.perceive(CAT)
 
     print(f"label        {region.label}")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import torch
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from transformers.utils import logging
 
 from perceive_anything.errors import ModelError, OptionError
 from perceive_anything.media import load_image
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 NANO = Path(__file__).parent / "assets" / "nano"
+HUB_TIMEOUT_S = 5.0
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -119,24 +128,61 @@ def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """transformers draws bars on stderr for half a second of loading; users want answers."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _load(name: str, dtype: torch.dtype) -> tuple[PamForConditionalGeneration, PamProcessor]:
+    folder = _folder_of(name)
+    try:
+        with _no_progress_bars():
+            processor = PamProcessor.from_pretrained(folder)
+            return PamForConditionalGeneration.from_pretrained(folder, dtype=dtype), processor
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f'model "{name}" cannot be loaded: {_first_line(error)}\n'
+            "  Expected a folder with config.json, model.safetensors and tokenizer files; "
+            "`perceive models` lists the models.",
+            code="bad_model",
+        ) from error
+
+
+def _folder_of(name: str) -> Path:
+    """The folder of a model; a hub id is downloaded unless it is in the local cache."""
     folder = NANO if name == "nano" else Path(name)
-    if not folder.exists() and name.count("/") != 1:
+    if folder.exists():
+        return folder
+    if name.count("/") != 1 or name.startswith((".", "/")):
         raise ModelError(
             f'there is no model "{name}".\n'
             '  Expected "nano", a folder with config.json, or a hub id such as '
             "Perceive-Anything/PAM-3B; `perceive models` lists them.",
             code="unknown_model",
         )
-    source: Any = folder if folder.exists() else name
     try:
-        processor = PamProcessor.from_pretrained(source)
-        return PamForConditionalGeneration.from_pretrained(source, dtype=dtype), processor
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        return Path(snapshot_download(name, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        host = urlsplit(constants.ENDPOINT).hostname
+        socket.create_connection((host, 443), timeout=HUB_TIMEOUT_S).close()
+        return Path(snapshot_download(name))
+    except (OSError, HfHubHTTPError) as error:
         raise ModelError(
-            f'model "{name}" cannot be loaded: {reason}\n'
-            "  Expected a folder with config.json, model.safetensors and tokenizer files, or a "
-            "reachable hub id; `perceive models` lists them.",
-            code="bad_model",
+            f'model "{name}" is neither a folder nor in the local cache, and the hub cannot give '
+            f"it: {_first_line(error)}\n"
+            "  Check the name and the network, or copy the model here and give its folder.",
+            code="unknown_model",
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), repr(error))

@@ -1,0 +1,95 @@
+"""The embedded model on photos that scikit-image ships, against stored answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+import perceive_anything as pa
+from perceive_anything.masks import decode_rle, mask_iou
+from perceive_anything.tasks import TASK_FIELD
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "nano.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def pam():
+    return pa.Perceiver.from_pretrained()
+
+
+def prompt_of(case):
+    return pa.Box(*case["box"]) if "box" in case else pa.Points([case["point"]])
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['photo']}-{case['language']}")
+def test_golden_answers(pam, case):
+    image = pam.image(getattr(data, case["photo"])())
+    region = image.perceive(prompt_of(case), language=case["language"])
+    assert mask_iou(region.mask, decode_rle(case["mask"])) > 0.98
+    assert region.score == pytest.approx(case["score"], abs=0.02)
+    assert region.texts == case["texts"]
+
+
+def test_the_cat_is_a_cat(pam):
+    """The promise of `make run`: the label is right and the mask covers the cat, not the corners."""
+    region = pam.image(data.chelsea()).perceive(pa.Box(*GOLDEN["cat_box"]))
+    assert "cat" in region.label.split()
+    assert region.mask[120:180, 150:300].mean() > 0.95
+    assert region.score > 0.5
+
+
+def test_a_list_answers_like_one_at_a_time(pam):
+    image = pam.image(data.astronaut())
+    prompts = [
+        pa.Box(20, 5, 400, 510),
+        pa.Points([(220, 110)]),
+        pa.Points([(220, 110), (30, 30)], labels=[1, 0]),
+        pa.Points([(220, 110)], box=pa.Box(20, 5, 400, 510)),
+        pa.Mask(np.tri(512, dtype=bool)),
+    ]
+    together = image.perceive(prompts)
+    for region, prompt in zip(together, prompts, strict=True):
+        alone = image.perceive(prompt)
+        assert mask_iou(alone.mask, region.mask) > 0.999
+        assert alone.texts == region.texts
+
+
+def test_a_mask_prompt_is_its_own_mask(pam):
+    mask = np.zeros((300, 451), dtype=bool)
+    mask[50:250, 100:400] = True
+    region = pam.image(data.chelsea()).perceive(pa.Mask(mask), tasks=["recognize"])
+    assert np.array_equal(region.mask, mask)
+    assert region.box_xyxy == (100, 50, 400, 250)
+
+
+def test_only_the_asked_texts_are_written(pam):
+    region = pam.image(data.coffee()).perceive(pa.Box(100, 50, 500, 350), tasks=["caption"])
+    assert region.caption
+    assert [region.texts[name] for name in TASK_FIELD.values() if name != "caption"] == [None] * 3
+
+
+def test_the_image_is_encoded_once(pam, monkeypatch):
+    calls = []
+    encode = type(pam.model).encode_image
+    monkeypatch.setattr(
+        type(pam.model), "encode_image", lambda self, pixels: calls.append(1) or encode(self, pixels)
+    )
+    image = pam.image(data.chelsea())
+    image.perceive(pa.Box(5, 5, 400, 290), tasks=["segment"])
+    image.perceive([pa.Points([(200, 150)]), pa.Points([(20, 20)])], tasks=["segment"])
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (200, 12000, 3), (3, 2, 3)])
+def test_odd_shapes(pam, shape):
+    image = pam.image(np.full(shape, 128, dtype=np.uint8))
+    region = image.perceive(pa.Box(0, 0, shape[1], shape[0]), tasks=["segment", "recognize"])
+    assert region.mask.shape == shape[:2]
+    assert region.label
+
+
+def test_prompts_outside_name_the_image(pam):
+    with pytest.raises(pa.PerceiveError, match="451x300"):
+        pam.image(data.chelsea()).perceive(pa.Box(0, 0, 452, 300))

@@ -1,0 +1,66 @@
+"""What the README tells people to type works."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from skimage import data
+
+from perceive_anything.media import save_image
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("perceive ")
+]
+RUNNABLE = [line for line in COMMANDS if "PACKS" not in line]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    save_image(data.chelsea(), tmp_path / "out" / "chelsea.png")
+    return tmp_path
+
+
+def run(arguments, folder):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", RUNNABLE)
+def test_command(command, folder):
+    done = run(["-m", "perceive_anything.cli", *shlex.split(command)[1:]], folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "PACKS" in line])
+def test_training_commands_name_missing_data(command, folder):
+    arguments = command.replace("recipes/", f"{ROOT}/recipes/").replace("runs/nano/model", "nano")
+    done = run(["-m", "perceive_anything.cli", *shlex.split(arguments)[1:]], folder)
+    assert done.returncode == 2
+    assert "PACKS" in done.stderr
+
+
+def test_python_snippet(folder):
+    snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    (folder / "snippet.py").write_text(snippet, "utf-8")
+    done = run(["snippet.py"], folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out" / "region.png").exists()
+
+
+def test_example(folder):
+    done = run([str(ROOT / "examples" / "chelsea.py")], folder)
+    assert done.returncode == 0, done.stderr
+    assert "label" in done.stdout
+    assert (folder / "out" / "chelsea_overlay.png").exists()
