@@ -21,6 +21,7 @@ from perceive_anything.training.losses import segmentation_loss
 from perceive_anything.training.prompts import (
     SimulatedPrompt,
     box_prompt,
+    central_click,
     click_prompt,
     mask_prompt,
     stack_prompts,
@@ -124,6 +125,8 @@ class SegmentationSampler:
         box = box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1, 0.15)))
         if boxes_only or region.mask is None or kind < 0.3:
             return box
+        if kind < 0.5:
+            return central_click(region.soft_mask(), 4)
         if kind < 0.75:
             return click_prompt(region.soft_mask(), 4, rng, 1)
         if kind < 0.9:
