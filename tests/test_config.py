@@ -1,0 +1,45 @@
+"""Recipes: typed, frozen, and an unknown name says where it stands."""
+
+from pathlib import Path
+
+import pytest
+
+from perceive_anything.config import load_config
+from perceive_anything.errors import ConfigError
+from perceive_anything.training.config import Recipe
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_parse(path):
+    assert load_config(path, Recipe).segmentation.steps > 0
+
+
+def test_settings_are_changed_by_dotted_names():
+    recipe = load_config(RECIPES[0], Recipe, ["segmentation.steps=7", "output=elsewhere"])
+    assert (recipe.segmentation.steps, recipe.output) == (7, "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("segmentation.stepz=7", 'Did you mean "segmentation.steps"'),
+        ("segmentation.steps=many", "segmentation.steps"),
+        ("seed.x=1", '"seed" is a value'),
+        ("nonsense", "--set a.b=VALUE"),
+    ],
+)
+def test_wrong_settings(override, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_config(RECIPES[0], Recipe, [override])
+    assert caught.value.code == "bad_config"
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    for name, code in (("missing", "file_missing"), ("list", "bad_config"), ("broken", "bad_config")):
+        with pytest.raises(ConfigError) as caught:
+            load_config(tmp_path / f"{name}.yaml", Recipe)
+        assert caught.value.code == code

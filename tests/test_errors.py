@@ -1,0 +1,32 @@
+"""Errors: one table, one tree."""
+
+import pytest
+
+from perceive_anything import errors
+from perceive_anything.errors import CODES, MissingExtraError, PerceiveError, require_package
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_has_an_exit_code_a_status_and_a_summary(code):
+    error = PerceiveError("what, got.\n  Expected, next.", code=code)
+    assert error.exit_code in (errors.USER, errors.BUG)
+    assert 400 <= error.http_status < 600
+    assert CODES[code].summary.endswith(".")
+    assert str(error) == "what, got.\n  Expected, next."
+
+
+def test_an_unknown_code_is_our_bug():
+    with pytest.raises(AssertionError, match="nonsense"):
+        PerceiveError("x", code="nonsense")
+
+
+@pytest.mark.parametrize("name", ["PromptError", "MediaError", "OptionError", "ConfigError", "DataError"])
+def test_input_errors_are_value_errors_too(name):
+    assert issubclass(getattr(errors, name), (ValueError, PerceiveError))
+
+
+def test_a_missing_package_comes_with_its_command():
+    with pytest.raises(MissingExtraError, match=r'pip install "perceive-anything\[train\]"') as caught:
+        require_package("no_such_package_anywhere", extra="train")
+    assert caught.value.code == "missing_extra"
+    assert require_package("json", extra="train").__name__ == "json"

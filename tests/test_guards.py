@@ -1,0 +1,88 @@
+"""Budgets and promises that hold for the whole package."""
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import perceive_anything
+
+PACKAGE = Path(perceive_anything.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text("utf-8")) for path in FILES}
+UNWANTED = {"torchvision", "timm", "cv2", "decord", "hydra", "omegaconf"}
+LIGHT = ("types", "errors", "tasks", "masks", "media", "config", "results", "export", "data.packs")
+
+
+def functions(tree):
+    return [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def test_files_and_functions_are_small():
+    lines = [len(path.read_text("utf-8").splitlines()) for path in FILES]
+    assert max(lines) <= 600
+    assert statistics.median(lines) <= 200
+    lengths = [f.end_lineno - f.lineno + 1 for tree in TREES.values() for f in functions(tree)]
+    assert statistics.quantiles(lengths, n=20)[-1] <= 60
+
+
+def test_names_carry_their_convention():
+    named = [
+        (path.name, function.name, argument.arg)
+        for path, tree in TREES.items()
+        if path.parent.name != "cli"
+        for function in functions(tree)
+        if not function.name.startswith("_")
+        for argument in function.args.args
+        if argument.arg in ("box", "size")
+    ]
+    assert named == []
+
+
+def test_nothing_imports_what_we_do_without():
+    imported = set()
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").split(".")[0])
+    assert not imported & UNWANTED
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_load_no_torch(module):
+    code = f"import sys, perceive_anything.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_prediction_loads_nothing_unwanted():
+    code = (
+        "import sys, numpy as np, perceive_anything as pa\n"
+        "image = pa.Perceiver.from_pretrained().image(np.zeros((40, 50, 3), np.uint8))\n"
+        "region = image.perceive(pa.Box(5, 5, 30, 30), tasks=['segment', 'recognize'])\n"
+        "region.to_json()\n"
+        f"loaded = {UNWANTED!r} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_load_and_have_docstrings():
+    for name in perceive_anything.__all__:
+        value = getattr(perceive_anything, name)
+        assert name == "__version__" or value.__doc__
+    with pytest.raises(AttributeError, match="nonsense"):
+        perceive_anything.nonsense  # noqa: B018
+
+
+def test_the_package_carries_its_files():
+    assert (PACKAGE / "py.typed").exists()
+    assert (PACKAGE / "data" / "resources").is_dir()
+    assert (PACKAGE / "assets" / "nano" / "MODEL_CARD.md").exists()
+    weights = PACKAGE / "assets" / "nano" / "model.safetensors"
+    assert weights.stat().st_size <= 60e6

@@ -1,0 +1,106 @@
+"""Pictures of every kind become the same array; what is no picture says so."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from perceive_anything.errors import MediaError
+from perceive_anything.media import load_image, load_mask, save_image
+
+RGB = np.zeros((6, 8, 3), np.uint8)
+RGB[:, :4] = (200, 40, 10)
+
+
+def picture(suffix, image=None, **options):
+    stream = io.BytesIO()
+    (image or Image.fromarray(RGB)).save(stream, suffix, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_formats(suffix):
+    array = load_image(picture(suffix))
+    assert array.shape == (6, 8, 3)
+    assert array.dtype == np.uint8
+    assert array.flags["C_CONTIGUOUS"]
+    assert np.abs(array[3, 0].astype(int) - RGB[3, 0]).max() < 60
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
+def test_modes(mode):
+    suffix = "TIFF" if mode == "CMYK" else "PNG"
+    assert load_image(picture(suffix, Image.fromarray(RGB).convert(mode))).shape == (6, 8, 3)
+
+
+def test_transparent_pixels_become_white():
+    clear = Image.fromarray(np.dstack([RGB, np.zeros((6, 8), np.uint8)]))
+    assert (load_image(picture("PNG", clear)) == 255).all()
+
+
+def test_sixteen_bits_are_scaled():
+    deep = Image.fromarray(np.full((4, 5), 32768, np.uint16))
+    assert (load_image(picture("PNG", deep)) == 127).all()
+
+
+def test_exif_rotation_is_applied_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate 90 degrees clockwise to view
+    rotated = load_image(picture("JPEG", exif=exif))
+    assert rotated.shape == (8, 6, 3)
+    assert rotated[0, 0, 0] > 150
+    assert rotated[-1, 0, 0] < 60
+    assert np.array_equal(load_image(Image.fromarray(rotated)), rotated)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (200, 12000)])
+def test_extreme_sizes(shape, tmp_path):
+    path = tmp_path / "x.png"
+    save_image(np.zeros((*shape, 3), np.uint8), path)
+    assert load_image(path).shape == (*shape, 3)
+
+
+def test_what_is_no_picture(tmp_path):
+    text, cut = tmp_path / "text.jpg", tmp_path / "cut.jpg"
+    text.write_text("hello")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    cut.write_bytes(picture("JPEG", noise)[:1500])
+    cases = {
+        tmp_path / "missing.jpg": "file_missing",
+        text: "file_unreadable",
+        cut: "image_truncated",
+        tmp_path: "file_unreadable",
+    }
+    for source, code in cases.items():
+        with pytest.raises(MediaError) as caught:
+            load_image(source)
+        assert caught.value.code == code
+        assert str(source) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), 5]
+)
+def test_arrays_that_are_no_pictures(array):
+    with pytest.raises(MediaError) as caught:
+        load_image(array)
+    assert caught.value.code == "unsupported_source"
+
+
+def test_masks_by_alpha_by_two_values_and_by_grey():
+    half = np.zeros((4, 6), np.uint8)
+    half[:, 3:] = 1
+    expected = half.astype(bool)
+    alpha = Image.fromarray(np.dstack([RGB[:4, :6], half * 255]))
+    grey = np.linspace(0, 255, 24).reshape(4, 6).astype(np.uint8)
+    assert np.array_equal(load_mask(picture("PNG", Image.fromarray(half))), expected)
+    assert np.array_equal(load_mask(picture("PNG", alpha)), expected)
+    assert np.array_equal(load_mask(picture("PNG", Image.fromarray(grey))), grey > 127)
+
+
+@pytest.mark.parametrize("name", ["no/such/folder.png", "picture.nonsense"])
+def test_pictures_that_cannot_be_written(name, tmp_path):
+    with pytest.raises(MediaError) as caught:
+        save_image(RGB, tmp_path / name)
+    assert caught.value.code == "out_unwritable"
