@@ -24,7 +24,13 @@ from perceive_anything.types import Box, Mask, Points
 
 SIDE = 64
 SIZES = ModelConfig(
-    image_size=SIDE, sam_width=32, sam_heads=2, text_width=32, text_layers=1, text_heads=2, vocab_size=400
+    image_size=SIDE,
+    sam_width=32,
+    sam_heads=2,
+    text_width=32,
+    text_layers=1,
+    text_heads=2,
+    vocab_size=400,
 )
 PROMPTS = [
     Box(3, 4, 40, 50),
@@ -63,7 +69,11 @@ def model(request):
 @pytest.fixture(scope="module")
 def processor(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    lines = ["a cat on a mat", "一只猫", *(p for t in TASK_TEXTS["en"] for p in chat_pieces(t, "en"))]
+    lines = [
+        "a cat on a mat",
+        "一只猫",
+        *(p for t in TASK_TEXTS["en"] for p in chat_pieces(t, "en")),
+    ]
     train_tokenizer(lines * 5, SIZES.vocab_size, folder)
     image_processor = PamImageProcessor(size={"height": SIDE, "width": SIDE})
     rows = nano_config(SIZES).image_rows
@@ -104,7 +114,9 @@ def test_prompts_make_a_difference(model, processor):
     regions = segment(model, processor, PROMPTS)
     for first in range(len(PROMPTS)):
         for second in range(first):
-            assert not torch.allclose(regions.all_masks[first], regions.all_masks[second], atol=1e-6)
+            assert not torch.allclose(
+                regions.all_masks[first], regions.all_masks[second], atol=1e-6
+            )
 
 
 def test_saved_and_loaded_models_are_equal(model, processor, tmp_path):
@@ -159,7 +171,9 @@ def test_the_shuffle_is_that_of_a_plain_loop():
     for column in range(0, side, shuffle):
         for row in range(0, side, shuffle):
             patch = [
-                cells[0, (row + dy) * side + column + dx] for dy in range(shuffle) for dx in range(shuffle)
+                cells[0, (row + dy) * side + column + dx]
+                for dy in range(shuffle)
+                for dx in range(shuffle)
             ]
             expected.append(torch.cat(patch))
     assert torch.equal(pixel_shuffle_tokens(cells, shuffle)[0], torch.stack(expected))
