@@ -8,12 +8,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
 from perceive_anything.errors import ModelError
 from perceive_anything.masks import mask_to_box_xyxy
+from perceive_anything.results import Region
 from perceive_anything.tasks import TASK_FIELD
 from perceive_anything.types import Box, Mask, Prompt
-
-from perceive_anything.results import Region
 
 
 class FakeSession:

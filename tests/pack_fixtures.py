@@ -1,5 +1,4 @@
 """Hand-made packs for the tests of `data`: two tiny pictures and a lexicon of a few words."""
-# ruff: noqa: RUF001 - full-width Chinese signs are meant
 
 from __future__ import annotations
 

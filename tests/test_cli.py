@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import fake_pipeline
 import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+import fake_pipeline
 from perceive_anything.cli import main
 from perceive_anything.cli.app import COMMANDS
 from perceive_anything.cli.output import overlay_paths

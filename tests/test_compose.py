@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pack_fixtures import make_packs
 
+from pack_fixtures import make_packs
 from perceive_anything.data.colours import colour_shares, name_colours
 from perceive_anything.data.compose import Neighbour, RegionContext, compose_texts, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus, iter_pairs, synthetic_context

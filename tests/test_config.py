@@ -39,7 +39,11 @@ def test_wrong_settings(override, says):
 def test_files_that_are_no_recipe(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1")
     (tmp_path / "broken.yaml").write_text("a: [")
-    for name, code in (("missing", "file_missing"), ("list", "bad_config"), ("broken", "bad_config")):
+    for name, code in (
+        ("missing", "file_missing"),
+        ("list", "bad_config"),
+        ("broken", "bad_config"),
+    ):
         with pytest.raises(ConfigError) as caught:
             load_config(tmp_path / f"{name}.yaml", Recipe)
         assert caught.value.code == code

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from perceive_anything.masks import encode_rle
 
 from perceive_anything import draw
+from perceive_anything.masks import encode_rle
 
 GREY = 128
 

@@ -20,13 +20,17 @@ def test_an_unknown_code_is_our_bug():
         PerceiveError("x", code="nonsense")
 
 
-@pytest.mark.parametrize("name", ["PromptError", "MediaError", "OptionError", "ConfigError", "DataError"])
+@pytest.mark.parametrize(
+    "name", ["PromptError", "MediaError", "OptionError", "ConfigError", "DataError"]
+)
 def test_input_errors_are_value_errors_too(name):
     assert issubclass(getattr(errors, name), (ValueError, PerceiveError))
 
 
 def test_a_missing_package_comes_with_its_command():
-    with pytest.raises(MissingExtraError, match=r'pip install "perceive-anything\[train\]"') as caught:
+    with pytest.raises(
+        MissingExtraError, match=r'pip install "perceive-anything\[train\]"'
+    ) as caught:
         require_package("no_such_package_anywhere", extra="train")
     assert caught.value.code == "missing_extra"
     assert require_package("json", extra="train").__name__ == "json"

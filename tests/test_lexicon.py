@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pack_fixtures import make_packs
 
+from pack_fixtures import make_packs
 from perceive_anything.data.grammar import (
     definition_of,
     display_name,

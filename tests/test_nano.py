@@ -23,7 +23,9 @@ def prompt_of(case):
     return pa.Box(*case["box"]) if "box" in case else pa.Points([case["point"]])
 
 
-@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['photo']}-{case['language']}")
+@pytest.mark.parametrize(
+    "case", GOLDEN["cases"], ids=lambda case: f"{case['photo']}-{case['language']}"
+)
 def test_golden_answers(pam, case):
     image = pam.image(getattr(data, case["photo"])())
     region = image.perceive(prompt_of(case), language=case["language"])
@@ -33,7 +35,7 @@ def test_golden_answers(pam, case):
 
 
 def test_the_cat_is_a_cat(pam):
-    """The promise of `make run`: the label is right and the mask covers the cat, not the corners."""
+    """The promise of `make run`: the label is right and the mask covers the cat."""
     region = pam.image(data.chelsea()).perceive(pa.Box(*GOLDEN["cat_box"]))
     assert "cat" in region.label.split()
     assert region.mask[120:180, 150:300].mean() > 0.95
@@ -74,7 +76,9 @@ def test_the_image_is_encoded_once(pam, monkeypatch):
     calls = []
     encode = type(pam.model).encode_image
     monkeypatch.setattr(
-        type(pam.model), "encode_image", lambda self, pixels: calls.append(1) or encode(self, pixels)
+        type(pam.model),
+        "encode_image",
+        lambda self, pixels: calls.append(1) or encode(self, pixels),
     )
     image = pam.image(data.chelsea())
     image.perceive(pa.Box(5, 5, 400, 290), tasks=["segment"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pack_fixtures import make_packs, room_image, write_tar
 
+from pack_fixtures import make_packs, room_image, write_tar
 from perceive_anything.data.packs import list_packs, read_packs
 from perceive_anything.errors import DataError
 

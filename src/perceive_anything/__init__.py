@@ -22,11 +22,14 @@ _HOMES = {
 __all__ = ["__version__", "tasks", *_HOMES]
 
 if TYPE_CHECKING:
-    from perceive_anything import tasks
-    from perceive_anything.errors import PerceiveError
-    from perceive_anything.pipeline import Perceiver
-    from perceive_anything.results import ImageResult, Region
-    from perceive_anything.types import Box, Mask, Points
+    from perceive_anything import tasks as tasks
+    from perceive_anything.errors import PerceiveError as PerceiveError
+    from perceive_anything.pipeline import Perceiver as Perceiver
+    from perceive_anything.results import ImageResult as ImageResult
+    from perceive_anything.results import Region as Region
+    from perceive_anything.types import Box as Box
+    from perceive_anything.types import Mask as Mask
+    from perceive_anything.types import Points as Points
 
 
 def __getattr__(name: str) -> object:

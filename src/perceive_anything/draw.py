@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from perceive_anything.masks import decode_rle
 
 if TYPE_CHECKING:

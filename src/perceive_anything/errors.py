@@ -29,7 +29,9 @@ class CodeInfo:
 
 CODES: dict[str, CodeInfo] = {
     "bad_config": CodeInfo(USER, 422, "A recipe or setting is malformed."),
-    "bad_label_count": CodeInfo(USER, 422, "Points and labels differ in number or labels are not 0/1."),
+    "bad_label_count": CodeInfo(
+        USER, 422, "Points and labels differ in number or labels are not 0/1."
+    ),
     "bad_model": CodeInfo(USER, 503, "Model files are damaged or of an unknown layout."),
     "bad_number": CodeInfo(USER, 422, "A coordinate is not a finite number."),
     "bad_record": CodeInfo(USER, 422, "A training record cannot be read."),

@@ -51,7 +51,7 @@ def load_mask(source: str | Path | bytes) -> npt.NDArray[np.bool_]:
         MediaError: As `load_image`.
     """
     image = _decode(source)
-    if "A" in image.getbands() and image.getchannel("A").getextrema()[0] < 255:
+    if "A" in image.getbands() and np.asarray(image.getchannel("A")).min() < 255:
         return np.asarray(image.getchannel("A")) > 127
     grey = np.asarray(Image.fromarray(_to_rgb(image)).convert("L"))
     return grey > (127 if len(np.unique(grey)) > 2 else 0)

@@ -42,7 +42,10 @@ class Perceiver:
     """
 
     def __init__(
-        self, model: PamForConditionalGeneration, processor: PamProcessor, model_name: str = "custom"
+        self,
+        model: PamForConditionalGeneration,
+        processor: PamProcessor,
+        model_name: str = "custom",
     ) -> None:
         self.model, self.processor, self.model_name = model.eval(), processor, model_name
         self.load_s = 0.0
@@ -77,13 +80,14 @@ class Perceiver:
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return self.model.device
+        return torch.device(self.model.device)
 
     def image(self, source: str | Path | bytes | Image.Image | np.ndarray) -> ImageSession:
         """Open and encode an image, once for all prompts.
 
         Args:
-            source: Path, encoded bytes, PIL image or uint8 array (H, W, 3). EXIF rotation is applied.
+            source: Path, encoded bytes, PIL image or uint8 array (H, W, 3). EXIF rotation is
+                applied.
 
         Raises:
             MediaError: The source is missing, damaged or no image.
@@ -98,7 +102,11 @@ def choose_device(device: str | None, *, prefer_cpu: bool = False) -> torch.devi
     Raises:
         OptionError: The device does not exist here.
     """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device is None:
         fast = [name for name in ("cuda", "mps") if present[name] and not prefer_cpu]
         return torch.device((fast or ["cpu"])[0])
@@ -123,14 +131,15 @@ def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if dtype not in DTYPES:
         raise OptionError(
-            f'unknown dtype "{dtype}".\n  Expected one of {", ".join(DTYPES)}.', code="unknown_dtype"
+            f'unknown dtype "{dtype}".\n  Expected one of {", ".join(DTYPES)}.',
+            code="unknown_dtype",
         )
     return DTYPES[dtype]
 
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """transformers draws bars on stderr for half a second of loading; users want answers."""
+    """Transformers draws bars on stderr for half a second of loading; users want answers."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perceive_anything import export
 from perceive_anything.errors import OptionError
 from perceive_anything.types import Prompt
-
-from perceive_anything import export
 
 if TYPE_CHECKING:
     import numpy as np

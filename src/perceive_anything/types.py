@@ -204,7 +204,7 @@ class Mask:
         height, width = self.array.shape
         if (width, height) != tuple(size_wh):
             raise PromptError(
-                f"the mask is {width}x{height} but the image \"{name}\" is "
+                f'the mask is {width}x{height} but the image "{name}" is '
                 f"{size_wh[0]}x{size_wh[1]}.\n"
                 "  Expected a mask of the image's size; resize it with nearest neighbour.",
                 code="mask_size",

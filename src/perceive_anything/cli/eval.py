@@ -16,7 +16,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def evaluate(
     benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="packs")],
     data: Annotated[str, typer.Option(metavar="DIR", help="Folder with the packs.")],
-    model: Annotated[str, typer.Option(metavar="NAME", help="nano, a folder or a hub id.")] = "nano",
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="nano, a folder or a hub id.")
+    ] = "nano",
     split: Annotated[str, typer.Option(metavar="NAME", help="val (held out) or train.")] = "val",
     pack: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this pack.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first N images.")] = None,

@@ -20,6 +20,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from perceive_anything.data.schema import ImageRecord, RegionRecord
 from perceive_anything.masks import decode_rle, encode_rle, mask_to_box_xyxy
 
+Window = tuple[float, float, float, float]
+
 MIN_VISIBLE = 0.4
 MIN_SHARE = 0.001
 MIN_CUTOUT_PX = 2000
@@ -61,8 +63,11 @@ def paste_view(
     """
     canvas = Image.fromarray(background.image)
     side = canvas.width
-    kept = [r for r in background.record.regions if r.kind != "whole-image" and r.rle is not None]
-    masks = [decode_rle(region.rle) for region in kept]
+    kept, masks = [], []
+    for region in background.record.regions:
+        if region.kind != "whole-image" and region.rle is not None:
+            kept.append(region)
+            masks.append(decode_rle(region.rle))
     for record, region in sources:
         cutout, alpha = _cutout(record, region, side, rng)
         left, top = (rng.randint(-n // 6, side - n + n // 6) for n in cutout.size)
@@ -149,7 +154,7 @@ def _is_cutout(region: RegionRecord) -> bool:
     return (x2 - x1) * (y2 - y1) >= MIN_CUTOUT_PX
 
 
-def _random_window(size_wh: tuple[int, int], rng: random.Random) -> tuple[float, ...]:
+def _random_window(size_wh: tuple[int, int], rng: random.Random) -> Window:
     width, height = size_wh
     area, aspect = rng.uniform(0.35, 1.0), 2 ** rng.uniform(-0.4, 0.4)
     wide = min(1.0, (area * aspect) ** 0.5) * width
@@ -159,14 +164,14 @@ def _random_window(size_wh: tuple[int, int], rng: random.Random) -> tuple[float,
 
 
 def _cut(
-    image: Image.Image, window: tuple[float, ...], side: int, flip: bool, how: Image.Resampling
+    image: Image.Image, window: Window, side: int, flip: bool, how: Image.Resampling
 ) -> Image.Image:
     cut = image.resize((side, side), how, box=window)
     return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
 
 
 def _cut_region(
-    region: RegionRecord, size_wh: tuple[int, int], window: tuple[float, ...], side: int, flip: bool
+    region: RegionRecord, size_wh: tuple[int, int], window: Window, side: int, flip: bool
 ) -> RegionRecord | None:
     left, top, right, bottom = window
     scale_x, scale_y = side / (right - left), side / (bottom - top)
@@ -191,20 +196,21 @@ def _with_mask(region: RegionRecord, mask: np.ndarray) -> RegionRecord | None:
     box = mask_to_box_xyxy(mask)
     if box is None or mask.sum() < MIN_SHARE * mask.size:
         return None
-    return replace(region, rle=encode_rle(mask), box_xyxy=tuple(map(float, box)))
+    x1, y1, x2, y2 = box
+    return replace(region, rle=encode_rle(mask), box_xyxy=(float(x1), float(y1), x2, y2))
 
 
 def _cutout(
     record: ImageRecord, region: RegionRecord, side: int, rng: random.Random
 ) -> tuple[Image.Image, Image.Image]:
     """The region's pixels and its alpha, scaled to 15-70 % of the side, flipped or not."""
-    mask = decode_rle(region.rle)
+    mask = decode_rle(region.rle or {})
     box = mask_to_box_xyxy(mask)
     image = Image.fromarray(record.load()).crop(box)
-    alpha = Image.fromarray((mask * np.uint8(255))).crop(box)
+    alpha = Image.fromarray(mask * np.uint8(255)).crop(box)
     scale = rng.uniform(0.15, 0.7) * side / max(image.size)
-    size = tuple(max(4, round(n * scale * 2 ** rng.uniform(-0.2, 0.2))) for n in image.size)
-    image, alpha = image.resize(size), alpha.resize(size)
+    wide, high = (max(4, round(n * scale * 2 ** rng.uniform(-0.2, 0.2))) for n in image.size)
+    image, alpha = image.resize((wide, high)), alpha.resize((wide, high))
     if rng.random() < 0.5:
         flip = Image.Transpose.FLIP_LEFT_RIGHT
         image, alpha = image.transpose(flip), alpha.transpose(flip)

@@ -4,7 +4,6 @@ Knows a `RegionContext` and Chinese sentences. Refuses to know pixels and Englis
 no human captions in Chinese, so none are used.
 """
 
-# ruff: noqa: RUF001 - full-width Chinese signs are meant
 from __future__ import annotations
 
 import random

@@ -3,7 +3,6 @@
 Knows strings only. Refuses to know records, images and the lexicon.
 """
 
-# ruff: noqa: RUF001 - full-width Chinese signs are meant
 from __future__ import annotations
 
 import re

@@ -3,7 +3,6 @@
 Knows words and WordNet chains. Refuses to know pixels, records' regions and sentences of tasks.
 """
 
-# ruff: noqa: RUF001 - full-width Chinese signs are meant
 from __future__ import annotations
 
 import gzip

@@ -5,7 +5,6 @@ Knows nothing of prompts, masks or text. Shape suffixes: B images, C channels, H
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedModel
@@ -20,7 +19,7 @@ _OUTPUT_GROUPS = (1, 2, 4, 6)
 
 
 class SamePaddedConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow does ("same"): the odd pixel goes to the right and below."""
+    """A convolution padded as TensorFlow does ("same"): the odd pixel goes right and below."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Pad, then convolve."""
@@ -87,7 +86,9 @@ class EfficientNetLiteModel(PreTrainedModel):
                 )
                 inputs = outputs
             self.groups.append(nn.Sequential(*blocks))
-        self.head = conv_norm(inputs, config.head_channels, 1, 1, eps) if config.head_channels else None
+        self.head = (
+            conv_norm(inputs, config.head_channels, 1, 1, eps) if config.head_channels else None
+        )
         norm = nn.LayerNorm if config.normalize_stages else nn.Identity
         self.norms = nn.ModuleList(norm(channels) for channels in config.output_channels)
         self.post_init()

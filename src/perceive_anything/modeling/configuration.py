@@ -12,7 +12,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 @strict
 class EfficientNetLiteConfig(PreTrainedConfig):
-    """An EfficientNet-Lite trunk (no squeeze-and-excite, ReLU6) with outputs at strides 4, 8, 16, 32.
+    """EfficientNet-Lite (no squeeze-and-excite, ReLU6) with outputs at strides 4, 8, 16, 32.
 
     Args:
         stem_channels: Channels behind the first convolution (stride 2).

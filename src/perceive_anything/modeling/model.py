@@ -105,9 +105,15 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         semantic, image = self.perceiver(regions.embedding, regions.mask_tokens, dense=dense)
         num_regions = len(semantic)
         newlines = [
-            newline.expand(num_regions, 1, -1) for newline in (self.image_newline, self.semantic_newline)
+            newline.expand(num_regions, 1, -1)
+            for newline in (self.image_newline, self.semantic_newline)
         ]
-        rows = [self.image_projector(image), newlines[0], self.semantic_projector(semantic), newlines[1]]
+        rows = [
+            self.image_projector(image),
+            newlines[0],
+            self.semantic_projector(semantic),
+            newlines[1],
+        ]
         return torch.cat(rows, 1)
 
     def splice(self, input_ids: Tensor, visual_RVD: Tensor) -> Tensor:

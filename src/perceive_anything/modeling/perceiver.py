@@ -48,7 +48,7 @@ class SemanticPerceiver(nn.Module):
         self.proj = nn.Linear(config.frame_shuffle**2 * width, config.image_shuffle**2 * width)
 
     def position_code(self, side: int) -> Tensor:
-        """Random Fourier code (C, side, side) of the cell centres, from the perceiver's own matrix."""
+        """Random Fourier code (C, side, side) of the cell centres, by the perceiver's own matrix."""
         centres = (torch.arange(side, device=self.positional_embedding.device) + 0.5) / side
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         angles = (2 * torch.stack([x, y], -1) - 1) @ self.positional_embedding.float()
@@ -67,7 +67,8 @@ class SemanticPerceiver(nn.Module):
             dense: The fine shuffle (images, first frame of a clip) or the coarse one.
 
         Returns:
-            Semantic tokens (R, num_semantic_tokens, C) and image tokens (R, T, image_shuffle^2 * C).
+            Semantic tokens (R, num_semantic_tokens, C) and image tokens
+            (R, T, image_shuffle^2 * C).
         """
         num_regions, _, side, _ = embedding_RCHW.shape
         semantic = self.semantic_tokens.weight.expand(num_regions, -1, -1)

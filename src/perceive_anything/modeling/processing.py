@@ -47,10 +47,10 @@ class PamProcessor(ProcessorMixin):
     def __init__(
         self,
         image_processor: PamImageProcessor,
-        tokenizer: Any,  # noqa: ANN401 - any tokenizer of transformers
+        tokenizer: Any,
         image_rows: int = 1042,
         image_token_id: int = -200,
-        **kwargs: Any,  # noqa: ANN401
+        **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
         self.image_rows, self.image_token_id = image_rows, image_token_id

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import Sam2VideoModel
 
 NO_OBJECT_LOGIT = -1024.0
@@ -33,9 +32,7 @@ class ImageFeatures:
     def select(self, image_index: Tensor) -> ImageFeatures:
         """One row per region: (R,) indices into the images."""
         first, second = self.high_res
-        return ImageFeatures(
-            self.embedding[image_index], (first[image_index], second[image_index])
-        )
+        return ImageFeatures(self.embedding[image_index], (first[image_index], second[image_index]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,9 @@ class PromptTensors:
     def to(self, device: torch.device) -> PromptTensors:
         """The same prompts on another device."""
         masks = None if self.masks is None else self.masks.to(device)
-        moved = (t.to(device) for t in (self.points, self.labels, self.image_index))
-        return PromptTensors(*moved, masks)
+        return PromptTensors(
+            self.points.to(device), self.labels.to(device), self.image_index.to(device), masks
+        )
 
     def rows(self, rows: Tensor, num_points: int) -> PromptTensors:
         """The given rows, cut to their first `num_points` points."""
@@ -138,7 +136,9 @@ def _decode_equal(
     decoder = sam.mask_decoder
     regions = features.select(prompts.image_index)
     num_regions, width, side, _ = regions.embedding.shape
-    sparse_RPC = sam.prompt_encoder(prompts.points[:, None], prompts.labels[:, None], None, None)[0][:, 0]
+    sparse_RPC = sam.prompt_encoder(prompts.points[:, None], prompts.labels[:, None], None, None)[
+        0
+    ][:, 0]
     output = torch.cat(
         [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
     )

@@ -1,0 +1,1 @@
+"""Training: stages, loop and recipes, from packs to a model folder."""

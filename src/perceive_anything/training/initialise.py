@@ -20,7 +20,9 @@ def initialise(model: PamForConditionalGeneration) -> None:
     """
     for part in (model.sam, model.perceiver, model.image_projector, model.semantic_projector):
         for module in part.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Embedding)):
+            if isinstance(
+                module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Embedding)
+            ):
                 module.reset_parameters()
     sam = model.sam
     sam.prompt_encoder.shared_embedding.positional_embedding.copy_(

@@ -219,7 +219,5 @@ class LanguageStage:
         if (labels != IGNORE).any():
             num_semantic = self.model.config.perceiver_config.num_semantic_tokens
             semantic = prefix[:, -1 - num_semantic : -1].mean(1)
-            terms["label"] = 0.3 * F.cross_entropy(
-                self.head(semantic), labels, ignore_index=IGNORE
-            )
+            terms["label"] = 0.3 * F.cross_entropy(self.head(semantic), labels, ignore_index=IGNORE)
         return terms

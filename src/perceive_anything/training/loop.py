@@ -45,7 +45,8 @@ def train_stage(
         module: Holds every trainable parameter of the stage.
         loss: Terms of the loss of a step; must depend on the step's number alone.
         settings: Steps, learning rate, clipping, logging and checkpoint intervals.
-        folder: Receives `metrics.jsonl` and `checkpoint.safetensors`; a checkpoint found there is resumed.
+        folder: Receives `metrics.jsonl` and `checkpoint.safetensors`; a checkpoint found there
+            is resumed.
         report: Where progress lines go.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,9 @@ def save_checkpoint(
             if p in optimizer.state:
                 tensors[f"{key}.{name}"] = optimizer.state[p][key]
     fresh = folder / f"{CHECKPOINT}.new"
-    save_file({key: value.contiguous() for key, value in tensors.items()}, fresh, {"step": str(step)})
+    save_file(
+        {key: value.contiguous() for key, value in tensors.items()}, fresh, {"step": str(step)}
+    )
     fresh.replace(folder / CHECKPOINT)
 
 

@@ -27,7 +27,12 @@ PLAIN_SHARE = 0.2
 
 def facts_text(context: RegionContext) -> str:
     """The facts of a region as a short line, the stand-in for what the eyes will see."""
-    facts = [context.label, " ".join(context.colours), context.position, f"{context.area_share:.2f}"]
+    facts = [
+        context.label,
+        " ".join(context.colours),
+        context.position,
+        f"{context.area_share:.2f}",
+    ]
     facts += [f"{n.relation} {n.label}" for n in context.neighbours]
     return "; ".join(facts)
 
@@ -47,7 +52,12 @@ class PretrainingStage:
         seed: int,
     ) -> None:
         self.model, self.processor, self.lexicon = model, processor, lexicon
-        self.captions, self.num_rows, self.num_tasks, self.seed = captions, num_rows, num_tasks, seed
+        self.captions, self.num_rows, self.num_tasks, self.seed = (
+            captions,
+            num_rows,
+            num_tasks,
+            seed,
+        )
         self.head_ids = processor.head_ids()
 
     def loss(self, step: int) -> dict[str, Tensor]:

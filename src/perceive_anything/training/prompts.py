@@ -29,17 +29,24 @@ class SimulatedPrompt:
     mask: np.ndarray | None = None
 
 
-def box_prompt(box_xyxy: tuple[float, ...], rng: random.Random, jitter: float = 0.0) -> SimulatedPrompt:
+def box_prompt(
+    box_xyxy: tuple[float, ...], rng: random.Random, jitter: float = 0.0
+) -> SimulatedPrompt:
     """A box; with jitter each edge moves by up to that share of the box's width or height."""
     x1, y1, x2, y2 = box_xyxy
     wide, high = (x2 - x1) * jitter, (y2 - y1) * jitter
-    moved = [edge + rng.uniform(-1, 1) * span for edge, span in zip(box_xyxy, (wide, high) * 2, strict=True)]
+    moved = [
+        edge + rng.uniform(-1, 1) * span
+        for edge, span in zip(box_xyxy, (wide, high) * 2, strict=True)
+    ]
     return SimulatedPrompt(
         ((moved[0], moved[1], BOX_LABELS[0]), (moved[2], moved[3], BOX_LABELS[1]))
     )
 
 
-def click_prompt(mask: np.ndarray, cell: float, rng: random.Random, num_clicks: int) -> SimulatedPrompt:
+def click_prompt(
+    mask: np.ndarray, cell: float, rng: random.Random, num_clicks: int
+) -> SimulatedPrompt:
     """Clicks as a person corrects: the first inside, others inside or just outside the region.
 
     Args:
@@ -55,7 +62,9 @@ def click_prompt(mask: np.ndarray, cell: float, rng: random.Random, num_clicks: 
     for label in labels:
         cells = np.argwhere(inside if label or not near.any() else near)
         y, x = cells[rng.randrange(len(cells))]
-        clicks.append(((x + rng.random()) * cell, (y + rng.random()) * cell, label if near.any() else 1))
+        clicks.append(
+            ((x + rng.random()) * cell, (y + rng.random()) * cell, label if near.any() else 1)
+        )
     return SimulatedPrompt(tuple(clicks))
 
 
@@ -105,7 +114,8 @@ def _grow(cells: np.ndarray) -> np.ndarray:
     ys, xs = np.nonzero(cells)
     grown = np.zeros_like(cells)
     grown[
-        max(0, ys.min() - reach) : ys.max() + reach + 1, max(0, xs.min() - reach) : xs.max() + reach + 1
+        max(0, ys.min() - reach) : ys.max() + reach + 1,
+        max(0, xs.min() - reach) : xs.max() + reach + 1,
     ] = True
     return grown
 

@@ -80,7 +80,9 @@ class Run:
         """The processor; its tokenizer is trained on the packs' words if there is none yet."""
         folder, sizes = self.folder / "tokenizer", self.recipe.model
         if not (folder / "tokenizer.json").exists():
-            lines = list(iter_corpus(self.lexicon, random.Random(self.recipe.seed), SYNTHETIC_REGIONS))
+            lines = list(
+                iter_corpus(self.lexicon, random.Random(self.recipe.seed), SYNTHETIC_REGIONS)
+            )
             pairs = [(task, language) for language in TASK_TEXTS for task in TEXT_TASKS]
             lines += [piece for pair in pairs for piece in chat_pieces(*pair)] * TASK_TEXT_REPEATS
             self.report(f"tokenizer: {train_tokenizer(lines, sizes.vocab_size, folder)}")
@@ -149,7 +151,9 @@ class Run:
         module = nn.ModuleDict({"model": self.model, "head": stage.head})
         self.train("segmentation", module, stage.loss, settings)
 
-    def write_texts(self, region: TrainingRegion, rng: random.Random, language: str) -> dict[str, str]:
+    def write_texts(
+        self, region: TrainingRegion, rng: random.Random, language: str
+    ) -> dict[str, str]:
         """Texts of a region; its facts are measured when it is first drawn."""
         key = (region.row, region.region.id)
         if key not in self.contexts:
@@ -177,9 +181,7 @@ class Run:
         module = nn.ModuleDict({"model": self.model, "head": stage.head})
         self.train(name, module, stage.loss, settings)
 
-    def train(
-        self, name: str, module: nn.Module, loss: Callable, settings: StageConfig
-    ) -> None:
+    def train(self, name: str, module: nn.Module, loss: Callable, settings: StageConfig) -> None:
         """One stage, with the trunk's batch norms left alone."""
         self.model.train()
         self.trunk.eval()

@@ -62,9 +62,7 @@ def masked_mean(maps_RCHW: Tensor, mask_RHW: Tensor) -> Tensor:
     return (maps_RCHW * weight).sum((2, 3)) / weight.sum((2, 3))
 
 
-def frozen_features(
-    model: PamForConditionalGeneration, stage_maps: list[Tensor]
-) -> ImageFeatures:
+def frozen_features(model: PamForConditionalGeneration, stage_maps: list[Tensor]) -> ImageFeatures:
     """Cached raw stage maps -> decoder features, through the trainable LayerNorms and neck."""
     encoder = model.sam.vision_encoder
     pyramid = encoder.neck(encoder.backbone.normalize(stage_maps))[0]
@@ -109,9 +107,9 @@ class SegmentationSampler:
                 chosen.append(region)
                 prompts.append(self.prompt(region, rng, num_clicks, boxes_only))
         cells = self.side // 4
-        target = np.stack([
-            box_mask(r.box_xyxy, cells, 4) if r.mask is None else r.soft_mask() for r in chosen
-        ])
+        target = np.stack(
+            [box_mask(r.box_xyxy, cells, 4) if r.mask is None else r.soft_mask() for r in chosen]
+        )
         return SegmentationBatch(
             [group[0].row for group in groups], index, chosen, prompts, torch.from_numpy(target),
             torch.tensor([r.mask is not None for r in chosen]),
@@ -120,7 +118,10 @@ class SegmentationSampler:
     def prompt(
         self, region: TrainingRegion, rng: random.Random, num_clicks: int, boxes_only: bool
     ) -> SimulatedPrompt:
-        """A prompt of a random kind: 30 % box, 45 % one click, the rest clicks, mask, box + click."""
+        """A prompt of a random kind: 30 % box, 45 % one click, the rest clicks, mask, box + click.
+
+        Half of the single clicks are central, as people click.
+        """
         kind = rng.random()
         box = box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1, 0.15)))
         if boxes_only or region.mask is None or kind < 0.3:
@@ -167,7 +168,9 @@ class SegmentationStage:
         features = frozen_features(self.model, stage_maps)
         prompts = stack_prompts(batch.prompts, batch.image_index, self.sampler.side)
         regions = self.model.segment(features, prompts)
-        terms = segmentation_loss(take_rows(regions, batch.has_mask), batch.target_RHW[batch.has_mask])
+        terms = segmentation_loss(
+            take_rows(regions, batch.has_mask), batch.target_RHW[batch.has_mask]
+        )
         labels = torch.tensor([self.labels.get(r.region.label, -1) for r in batch.regions])
         head_maps = stage_maps[-1][prompts.image_index]
         meaning = self.head(regions, head_maps, batch.target_RHW, labels)

@@ -14,7 +14,11 @@ from perceive_anything.errors import require_package
 from perceive_anything.modeling import EfficientNetLiteModel
 
 _LEAVES = {"_bn0": "expand.1", "_bn1": "depthwise.1", "_bn2": "project.1"}
-_CONVS = {"_expand_conv": "expand.0", "_depthwise_conv": "depthwise.0", "_project_conv": "project.0"}
+_CONVS = {
+    "_expand_conv": "expand.0",
+    "_depthwise_conv": "depthwise.0",
+    "_project_conv": "project.0",
+}
 
 
 def imagenet_weights() -> dict[str, Tensor]:
@@ -43,7 +47,12 @@ def load_trunk(trunk: EfficientNetLiteModel, source: dict[str, Tensor]) -> None:
             leaf = {**_LEAVES, **_CONVS}[parts[2]]
             state[".".join([homes[int(parts[1])], leaf, *parts[3:]])] = value
         elif parts[0] != "_fc":
-            home = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1"}
+            home = {
+                "_conv_stem": "stem.0",
+                "_bn0": "stem.1",
+                "_conv_head": "head.0",
+                "_bn1": "head.1",
+            }
             state[".".join([home[parts[0]], *parts[1:]])] = value
     missing, unexpected = trunk.load_state_dict(state, strict=False)
     missing = [key for key in missing if not key.startswith("norms.")]
