@@ -48,7 +48,7 @@ class SemanticPerceiver(nn.Module):
         self.proj = nn.Linear(config.frame_shuffle**2 * width, config.image_shuffle**2 * width)
 
     def position_code(self, side: int) -> Tensor:
-        """Random Fourier code (C, side, side) of the cell centres, by the perceiver's own matrix."""
+        """Random Fourier code (C, side, side) of the cell centres, by a matrix of its own."""
         centres = (torch.arange(side, device=self.positional_embedding.device) + 0.5) / side
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         angles = (2 * torch.stack([x, y], -1) - 1) @ self.positional_embedding.float()
