@@ -99,9 +99,10 @@ def iter_views(
     photos = [record for record in records if any(_is_cutout(r) for r in record.regions)]
     photos = [record for record in photos if record.regions[0].kind != "whole-image"]
     sources = [(record, r) for record in records for r in record.regions if _is_cutout(r)]
-    backgrounds = [record for record in records if min(record.size_wh) >= 160]
+    backgrounds = [record for record in records if 2 * min(record.size_wh) >= side]
     jobs = [("crop", record) for record in photos for _ in range(num_crops)]
-    jobs += [("paste", rng.choice(backgrounds)) for _ in range(num_pastes)]
+    if sources and backgrounds:
+        jobs += [("paste", rng.choice(backgrounds)) for _ in range(num_pastes)]
     rng.shuffle(jobs)
     for index, (kind, record) in enumerate(jobs):
         view = crop_view(record, side, rng)

@@ -66,12 +66,14 @@ class Recipe(Settings):
         seed: Seed of all chance.
         output: Folder for checkpoints, logs and the finished model.
         num_threads: CPU threads.
+        packs: Which packs give pictures; all of the folder by default.
         sources: Weights of sources in the language stages; 1 where not listed.
     """
 
     seed: int = 0
     output: str = "runs/nano"
     num_threads: int = 2
+    packs: tuple[str, ...] | None = None
     model: ModelConfig = ModelConfig()
     views: ViewsConfig = ViewsConfig()
     sources: tuple[SourceWeight, ...] = ()

