@@ -35,7 +35,7 @@ def load_image(source: ImageSource) -> Pixels:
     if isinstance(source, np.ndarray):
         image = _from_array(source)
     elif isinstance(source, Image.Image):
-        image = ImageOps.exif_transpose(source)
+        image = _loaded(source, "PIL image")
     else:
         image = _decode(source)
     return np.ascontiguousarray(_to_rgb(image))
@@ -77,8 +77,6 @@ def _decode(source: str | Path | bytes) -> Image.Image:
     name, stream = _open(source)
     try:
         image = Image.open(stream)
-        _check_size(image.size, name)
-        image.load()
     except Image.DecompressionBombError as error:
         raise _too_large(name, "more pixels than can be opened safely") from error
     except UnidentifiedImageError as error:
@@ -88,12 +86,25 @@ def _decode(source: str | Path | bytes) -> Image.Image:
             code="file_unreadable",
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise MediaError(
-            f'the image "{name}" is damaged: {error}.\n'
-            "  It ends too early or holds broken data; copy or export it again.",
-            code="image_truncated",
-        ) from error
-    return ImageOps.exif_transpose(image)
+        raise _damaged(name, error) from error
+    return _loaded(image, name)
+
+
+def _loaded(image: Image.Image, name: str) -> Image.Image:
+    """The pixels, turned as EXIF says; Pillow reads them late, so a cut file shows here."""
+    _check_size(image.size, name)
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> MediaError:
+    return MediaError(
+        f'the image "{name}" is damaged: {error}.\n'
+        "  It ends too early or holds broken data; copy or export it again.",
+        code="image_truncated",
+    )
 
 
 def _open(source: str | Path | bytes) -> tuple[str, io.BytesIO]:
@@ -113,15 +124,21 @@ def _open(source: str | Path | bytes) -> tuple[str, io.BytesIO]:
             f'there is no file "{path}".\n  Check the path; it is relative to {Path.cwd()}.',
             code="file_missing",
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise MediaError(
-            f'"{path}" cannot be read: {error.strerror or error}.\n  Expected an image file.',
+            f'"{path}" cannot be read: {reason}.\n  Expected an image file.',
             code="file_unreadable",
         ) from error
 
 
 def _check_size(size_wh: tuple[int, int], name: str) -> None:
     width, height = size_wh
+    if width * height == 0:
+        raise MediaError(
+            f'the image "{name}" has no pixels: {width}x{height}.\n  Expected at least 1x1.',
+            code="image_size",
+        )
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width}x{height} pixels")
 

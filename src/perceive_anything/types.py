@@ -119,15 +119,13 @@ class Points:
                 "a points prompt has no point.\n  Expected [(x, y), ...] in pixels.",
                 code="prompt_missing",
             )
-        labels = (1,) * len(pairs) if self.labels is None else tuple(int(v) for v in self.labels)
-        if len(labels) != len(pairs) or not set(labels) <= {0, 1}:
+        if self.box is not None and not isinstance(self.box, Box):
             raise PromptError(
-                f"{len(pairs)} points have labels {list(labels)}.\n"
-                "  Expected one label a point: 1 inside the region, 0 outside.",
-                code="bad_label_count",
+                f"the box of a points prompt is {self.box!r}.\n  Expected a Box, or None.",
+                code="prompt_syntax",
             )
         object.__setattr__(self, "xy", pairs)
-        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "labels", _labels(self.labels, len(pairs)))
 
     def validate_for(self, size_wh: tuple[int, int], name: str = "image") -> None:
         """Check that all points (and the box) lie in an image.
@@ -227,6 +225,19 @@ class Frame:
     image: npt.NDArray[np.uint8]
     time_s: float
     index: int
+
+
+def _labels(labels: Sequence[int] | None, num_points: int) -> tuple[int, ...]:
+    if labels is None:
+        return (1,) * num_points
+    given = tuple(labels) if isinstance(labels, Iterable) else (labels,)
+    if len(given) != num_points or not all(label in (0, 1) for label in given):
+        raise PromptError(
+            f"{num_points} points have labels {list(given)}.\n"
+            "  Expected one label a point: 1 inside the region, 0 outside.",
+            code="bad_label_count",
+        )
+    return tuple(int(label) for label in given)
 
 
 def _finite(value: object, what: str) -> float:
