@@ -24,7 +24,14 @@ def test_an_unknown_code_is_our_bug():
     "name", ["PromptError", "MediaError", "OptionError", "ConfigError", "DataError"]
 )
 def test_input_errors_are_value_errors_too(name):
-    assert issubclass(getattr(errors, name), (ValueError, PerceiveError))
+    assert issubclass(getattr(errors, name), ValueError)
+
+
+def test_everything_raised_on_purpose_is_of_one_tree():
+    raised = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in raised if issubclass(kind, Exception)]
+    assert len(kinds) >= 8
+    assert all(issubclass(kind, PerceiveError) for kind in kinds)
 
 
 def test_a_missing_package_comes_with_its_command():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from perceive_anything import media
 from perceive_anything.errors import MediaError
 from perceive_anything.media import load_image, load_mask, save_image
 
@@ -77,6 +78,16 @@ def test_what_is_no_picture(tmp_path):
             load_image(source)
         assert caught.value.code == code
         assert str(source) in str(caught.value)
+    with Image.open(cut) as opened, pytest.raises(MediaError, match="damaged"):
+        load_image(opened)
+
+
+@pytest.mark.parametrize("size_wh", [(0, 5), (200, 100)])
+def test_pictures_without_pixels_or_with_too_many(size_wh, monkeypatch):
+    monkeypatch.setattr(media, "MAX_PIXELS", 10_000)
+    with pytest.raises(MediaError, match="x".join(map(str, size_wh))) as caught:
+        load_image(Image.new("RGB", size_wh))
+    assert caught.value.code == "image_size"
 
 
 @pytest.mark.parametrize(
