@@ -32,6 +32,18 @@ def initialise(model: PamForConditionalGeneration) -> None:
     sam.mask_downsample.bias.fill_(-10)
 
 
+@torch.no_grad()
+def start_perceiver(model: PamForConditionalGeneration) -> None:
+    """Let the perceiver begin as a copy of the mask decoder's transformer, which already looks at
+    the prompted region; its semantic tokens begin as mask token 0 with some noise.
+    """
+    decoder, perceiver = model.sam.mask_decoder, model.perceiver
+    perceiver.transformer.load_state_dict(decoder.transformer.state_dict())
+    perceiver.positional_embedding.copy_(model.sam.shared_image_embedding.positional_embedding)
+    tokens = perceiver.semantic_tokens.weight
+    tokens.copy_(decoder.mask_tokens.weight[:1] + 0.3 * torch.randn_like(tokens))
+
+
 def freeze_all_but(model: PamForConditionalGeneration, trainable: tuple[str, ...]) -> None:
     """Let only parameters learn whose names start with one of `trainable`."""
     for name, parameter in model.named_parameters():

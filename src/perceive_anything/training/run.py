@@ -29,7 +29,7 @@ from perceive_anything.tasks import TEXT_TASKS
 from perceive_anything.training.config import Recipe, StageConfig
 from perceive_anything.training.export import save_model
 from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
-from perceive_anything.training.initialise import freeze_all_but, initialise
+from perceive_anything.training.initialise import freeze_all_but, initialise, start_perceiver
 from perceive_anything.training.language import LanguageSampler, LanguageStage
 from perceive_anything.training.loop import load_weights, train_stage
 from perceive_anything.training.nano import nano_config
@@ -148,6 +148,7 @@ class Run:
         stage = SegmentationStage(self.model, self.cache, sampler, self.labels, self.classifier)
         module = nn.ModuleDict({"model": self.model, "head": stage.head})
         self.train("segmentation", module, stage.loss, settings)
+        start_perceiver(self.model)
 
     def write_texts(
         self, region: TrainingRegion, rng: random.Random, language: str
