@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pack_fixtures import make_packs
 from torch import nn
 
+from pack_fixtures import make_packs
 from perceive_anything.config import load_config
 from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.lexicon import Lexicon
@@ -56,7 +56,11 @@ def test_boxes_jitter_within_bounds():
 
 def test_mixed_prompts_stack():
     mask = DISC.astype(np.float32)
-    prompts = [box_prompt((1, 2, 3, 4), random.Random(0)), mask_prompt(mask), central_click(mask, 4)]
+    prompts = [
+        box_prompt((1, 2, 3, 4), random.Random(0)),
+        mask_prompt(mask),
+        central_click(mask, 4),
+    ]
     tensors = stack_prompts(prompts, [0, 0, 1], 320)
     assert tensors.labels.tolist() == [[2, 3], [-1, -10], [1, -10]]
     assert tensors.masks.shape == (3, 1, 320, 320)

@@ -66,6 +66,8 @@ class Recipe(Settings):
         seed: Seed of all chance.
         output: Folder for checkpoints, logs and the finished model.
         num_threads: CPU threads.
+        start_from: A finished model of the same sizes ("nano" or a folder) to go on from, with its
+            tokenizer; from nothing by default.
         packs: Which packs give pictures; all of the folder by default.
         sources: Weights of sources in the language stages; 1 where not listed.
     """
@@ -73,6 +75,7 @@ class Recipe(Settings):
     seed: int = 0
     output: str = "runs/nano"
     num_threads: int = 2
+    start_from: str | None = None
     packs: tuple[str, ...] | None = None
     model: ModelConfig = ModelConfig()
     views: ViewsConfig = ViewsConfig()

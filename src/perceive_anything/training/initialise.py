@@ -34,8 +34,10 @@ def initialise(model: PamForConditionalGeneration) -> None:
 
 @torch.no_grad()
 def start_perceiver(model: PamForConditionalGeneration) -> None:
-    """Let the perceiver begin as a copy of the mask decoder's transformer, which already looks at
-    the prompted region; its semantic tokens begin as mask token 0 with some noise.
+    """Let the perceiver begin as a copy of the mask decoder's transformer.
+
+    That one already looks at the prompted region; the semantic tokens begin as mask token 0 with
+    some noise.
     """
     decoder, perceiver = model.sam.mask_decoder, model.perceiver
     perceiver.transformer.load_state_dict(decoder.transformer.state_dict())

@@ -39,6 +39,7 @@ from perceive_anything.training.segmentation import SegmentationSampler, Segment
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
 Report = Callable[[str], None]
+NANO_FOLDER = Path(__file__).parent.parent / "assets" / "nano"
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
 SEGMENTATION_PARTS = (
@@ -69,13 +70,23 @@ class Run:
         self.processor = self.make_processor()
         self.model = PamForConditionalGeneration(nano_config(recipe.model))
         initialise(self.model)
+        if recipe.start_from:
+            done = PamForConditionalGeneration.from_pretrained(self.start_folder())
+            self.model.load_state_dict(done.state_dict())
         self.trunk = self.model.sam.vision_encoder.backbone
         imagenet = imagenet_weights()
         load_trunk(self.trunk, imagenet)
         self.classifier = load_classifier(imagenet)
 
+    def start_folder(self) -> Path:
+        """The folder of the model that the run goes on from."""
+        name = self.recipe.start_from
+        return NANO_FOLDER if name == "nano" else Path(name)
+
     def make_processor(self) -> PamProcessor:
         """The processor; its tokenizer is trained on the packs' words if there is none yet."""
+        if self.recipe.start_from:
+            return PamProcessor.from_pretrained(self.start_folder())
         folder, sizes = self.folder / "tokenizer", self.recipe.model
         if not (folder / "tokenizer.json").exists():
             lines = list(
@@ -148,7 +159,8 @@ class Run:
         stage = SegmentationStage(self.model, self.cache, sampler, self.labels, self.classifier)
         module = nn.ModuleDict({"model": self.model, "head": stage.head})
         self.train("segmentation", module, stage.loss, settings)
-        start_perceiver(self.model)
+        if not self.recipe.start_from:
+            start_perceiver(self.model)
 
     def write_texts(
         self, region: TrainingRegion, rng: random.Random, language: str

@@ -92,7 +92,7 @@ class SegmentationSampler:
         self.with_mask = [group for group, ok in zip(table, masked, strict=True) if ok]
         self.without = [group for group, ok in zip(table, masked, strict=True) if group and not ok]
 
-    def batch(self, step: int, boxes_only: bool = False) -> SegmentationBatch:
+    def batch(self, step: int) -> SegmentationBatch:
         """Regions of `images` records, at most `regions` of each."""
         rng = random.Random(f"{self.seed}/{step}")
         num_clicks = rng.randint(2, 7)
@@ -105,7 +105,7 @@ class SegmentationSampler:
             for region in rng.sample(group, min(len(group), self.max_regions)):
                 index.append(position)
                 chosen.append(region)
-                prompts.append(self.prompt(region, rng, num_clicks, boxes_only))
+                prompts.append(self.prompt(region, rng, num_clicks))
         cells = self.side // 4
         target = np.stack(
             [box_mask(r.box_xyxy, cells, 4) if r.mask is None else r.soft_mask() for r in chosen]
@@ -116,7 +116,7 @@ class SegmentationSampler:
         )  # fmt: skip
 
     def prompt(
-        self, region: TrainingRegion, rng: random.Random, num_clicks: int, boxes_only: bool
+        self, region: TrainingRegion, rng: random.Random, num_clicks: int
     ) -> SimulatedPrompt:
         """A prompt of a random kind: 30 % box, 45 % one click, the rest clicks, mask, box + click.
 
@@ -124,7 +124,7 @@ class SegmentationSampler:
         """
         kind = rng.random()
         box = box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1, 0.15)))
-        if boxes_only or region.mask is None or kind < 0.3:
+        if region.mask is None or kind < 0.3:
             return box
         if kind < 0.5:
             return central_click(region.soft_mask(), 4)
