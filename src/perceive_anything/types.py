@@ -67,12 +67,13 @@ class Box:
             name: Of the image, for the message.
 
         Raises:
-            PromptError: It reaches outside by more than half a pixel.
+            PromptError: It reaches outside by more than half a pixel, or lies wholly outside.
         """
         width, height = size_wh
-        low, high = -TOLERANCE_PX, TOLERANCE_PX
-        inside = self.x1 >= low and self.y1 >= low
-        if not (inside and self.x2 <= width + high and self.y2 <= height + high):
+        low, right, bottom = -TOLERANCE_PX, width + TOLERANCE_PX, height + TOLERANCE_PX
+        inside = min(self.x1, self.y1) >= low and self.x2 <= right and self.y2 <= bottom
+        overlaps = self.x1 < width and self.y1 < height and self.x2 > 0 and self.y2 > 0
+        if not (inside and overlaps):
             raise PromptError(
                 f'box {_numbers(self.xyxy)} lies outside the {width}x{height} image "{name}".\n'
                 f"  Boxes are pixel x1,y1,x2,y2 with x2 <= {width} and y2 <= {height}. "
@@ -166,7 +167,13 @@ class Mask:
 
     def __post_init__(self) -> None:
         """Check and freeze."""
-        array = np.array(self.array) != 0
+        try:
+            array = np.array(self.array) != 0
+        except ValueError as error:
+            raise PromptError(
+                f"a mask is no array: {error}.\n  Expected rows of one length, (height, width).",
+                code="mask_size",
+            ) from error
         if array.ndim != 2:
             raise PromptError(
                 f"a mask has shape {array.shape}.\n  Expected two dimensions, (height, width).",
@@ -231,7 +238,8 @@ def _labels(labels: Sequence[int] | None, num_points: int) -> tuple[int, ...]:
     if labels is None:
         return (1,) * num_points
     given = tuple(labels) if isinstance(labels, Iterable) else (labels,)
-    if len(given) != num_points or not all(label in (0, 1) for label in given):
+    scalar = all(np.ndim(label) == 0 for label in given)
+    if len(given) != num_points or not scalar or not all(label in (0, 1) for label in given):
         raise PromptError(
             f"{num_points} points have labels {list(given)}.\n"
             "  Expected one label a point: 1 inside the region, 0 outside.",
@@ -243,7 +251,7 @@ def _labels(labels: Sequence[int] | None, num_points: int) -> tuple[int, ...]:
 def _finite(value: object, what: str) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise PromptError(
