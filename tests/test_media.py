@@ -43,6 +43,8 @@ def test_transparent_pixels_become_white():
 def test_sixteen_bits_are_scaled():
     deep = Image.fromarray(np.full((4, 5), 32768, np.uint16))
     assert (load_image(picture("PNG", deep)) == 127).all()
+    dark = Image.fromarray(np.full((4, 5), 200, np.uint16))
+    assert (load_image(picture("PNG", dark)) == 0).all()
 
 
 def test_exif_rotation_is_applied_once():
@@ -108,6 +110,46 @@ def test_masks_by_alpha_by_two_values_and_by_grey():
     assert np.array_equal(load_mask(picture("PNG", Image.fromarray(half))), expected)
     assert np.array_equal(load_mask(picture("PNG", alpha)), expected)
     assert np.array_equal(load_mask(picture("PNG", Image.fromarray(grey))), grey > 127)
+    deep = grey.astype(np.uint16) * 257
+    assert np.array_equal(load_mask(picture("PNG", Image.fromarray(deep))), grey > 127)
+
+
+HALF = np.zeros((4, 6), np.uint8)
+HALF[:, 3:] = 1
+
+
+def palette_mask():
+    image = Image.fromarray(HALF, "P")
+    image.putpalette([255, 255, 255, 0, 200, 0])
+    return picture("PNG", image, transparency=0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(palette_mask(), id="clear colour of a palette"),
+        pytest.param(picture("PNG", Image.fromarray(HALF * 255), transparency=0), id="clear grey"),
+        pytest.param(picture("PNG", Image.fromarray(HALF.astype(bool))), id="one bit"),
+        pytest.param(
+            picture("PNG", Image.fromarray(HALF.astype(np.uint16)), transparency=0), id="deep clear"
+        ),
+        pytest.param(picture("PNG", Image.fromarray(HALF.astype(np.uint16))), id="16 bits, 0 1"),
+        pytest.param(
+            picture("PNG", Image.fromarray(HALF.astype(np.uint16) * 256)), id="16 bits, 0 256"
+        ),
+        pytest.param(
+            picture("PNG", Image.fromarray(np.dstack([HALF * 0, HALF * 0, HALF * 4]))), id="dark"
+        ),
+    ],
+)
+def test_masks_of_other_kinds(content):
+    assert np.array_equal(load_mask(content), HALF.astype(bool))
+
+
+@pytest.mark.parametrize("source", ["missing.png", b"", b"no picture", HALF, None])
+def test_masks_that_are_no_pictures(source):
+    with pytest.raises(MediaError):
+        load_mask(source)
 
 
 @pytest.mark.parametrize("name", ["no/such/folder.png", "picture.nonsense"])

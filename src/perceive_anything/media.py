@@ -17,6 +17,7 @@ from perceive_anything.errors import MediaError
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | Path | bytes | Image.Image | np.ndarray
 MAX_PIXELS = 178_000_000
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
 def load_image(source: ImageSource) -> Pixels:
@@ -51,10 +52,18 @@ def load_mask(source: str | Path | bytes) -> npt.NDArray[np.bool_]:
         MediaError: As `load_image`.
     """
     image = _decode(source)
-    if "A" in image.getbands() and np.asarray(image.getchannel("A")).min() < 255:
-        return np.asarray(image.getchannel("A")) > 127
-    grey = np.asarray(Image.fromarray(_to_rgb(image)).convert("L"))
-    return grey > (127 if len(np.unique(grey)) > 2 else 0)
+    if _has_alpha(image):
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        if alpha.min() < 255:
+            return alpha > 127
+    rgb = _to_rgb(image)
+    grey = np.asarray(Image.fromarray(rgb).convert("L"))
+    # Small 16-bit values vanish in 8 bits and dark colours in grey, so few values are not scaled.
+    deep = np.asarray(image) if image.mode in DEEP_MODES else None
+    if len(np.unique(grey if deep is None else deep)) > 2:
+        return grey > 127
+    stored: np.ndarray = rgb.max(axis=2) if deep is None else deep
+    return stored.astype(bool)
 
 
 def save_image(array: Pixels, path: str | Path) -> None:
@@ -162,19 +171,30 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array)
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    """Whether there is an alpha channel, or a colour that stands for transparent."""
+    if image.mode in DEEP_MODES:  # Pillow cannot convert their transparent value
+        return False
+    return "A" in image.getbands() or "transparency" in image.info
+
+
 def _to_rgb(image: Image.Image) -> Pixels:
-    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+    if image.mode in DEEP_MODES:
         return _from_deep(np.asarray(image))
-    if "A" in image.getbands() or "transparency" in image.info:
+    if _has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image.convert("RGB"))
 
 
 def _from_deep(values: np.ndarray) -> Pixels:
-    """16-bit or float grey -> 8-bit RGB; floats are taken as 0..1 or 0..255 by their maximum."""
+    """16-bit, 32-bit or float grey -> 8-bit RGB.
+
+    What is not 16-bit names no range: it is taken as 0..1, 0..255 or 0..65535 by its maximum.
+    """
+    sixteen_bits = values.dtype.itemsize == 2
     values = values.astype(np.float64)
     peak = values.max(initial=0.0)
-    top = 65535.0 if peak > 255 else (255.0 if peak > 1 else 1.0)
+    top = 65535.0 if sixteen_bits or peak > 255 else (255.0 if peak > 1 else 1.0)
     grey = np.clip(values / top * 255, 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
