@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from perceive_anything.config import load_config
 from perceive_anything.errors import ConfigError
@@ -28,6 +29,8 @@ def test_settings_are_changed_by_dotted_names():
         ("segmentation.steps=many", "segmentation.steps"),
         ("seed.x=1", '"seed" is a value'),
         ("nonsense", "--set a.b=VALUE"),
+        ("seed=[", r'"seed=\["'),
+        ("seed=!!python/object:os.system x", "where VALUE is YAML"),
     ],
 )
 def test_wrong_settings(override, says):
@@ -36,13 +39,23 @@ def test_wrong_settings(override, says):
     assert caught.value.code == "bad_config"
 
 
+def test_settings_are_frozen():
+    recipe = load_config(RECIPES[0], Recipe)
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.seed = 1
+
+
 def test_files_that_are_no_recipe(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1")
     (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     for name, code in (
         ("missing", "file_missing"),
         ("list", "bad_config"),
         ("broken", "bad_config"),
+        ("folder", "bad_config"),
+        ("binary", "bad_config"),
     ):
         with pytest.raises(ConfigError) as caught:
             load_config(tmp_path / f"{name}.yaml", Recipe)

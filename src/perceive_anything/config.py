@@ -76,7 +76,14 @@ def _set(values: dict[str, Any], override: str) -> None:
                 "  See the recipe for the names.",
                 code="bad_config",
             )
-    values[leaf] = yaml.safe_load(text)
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f'cannot read the setting "{override}": {_first_line(error)}\n'
+            "  Expected --set a.b=VALUE, where VALUE is YAML.",
+            code="bad_config",
+        ) from error
 
 
 def _explain(error: ValidationError, kind: type[Settings], path: Path) -> str:
