@@ -46,7 +46,13 @@ def test_rle_is_column_major():
 
 @pytest.mark.parametrize(
     ("name", "box"),
-    [("empty", None), ("full", (0, 0, 9, 7)), ("pixel", (8, 6, 9, 7)), ("row", (0, 3, 9, 4))],
+    [
+        ("empty", None),
+        ("full", (0, 0, 9, 7)),
+        ("pixel", (8, 6, 9, 7)),
+        ("row", (0, 3, 9, 4)),
+        ("holed", (0, 0, 9, 7)),
+    ],
 )
 def test_boxes_are_exclusive(name, box):
     assert masks.mask_to_box_xyxy(odd_masks()[name]) == box
@@ -57,6 +63,7 @@ def test_supervision_boxes_are_inclusive_so_ours_are_not_theirs():
 
     mask = odd_masks()["row"]
     assert mask_to_xyxy(mask[None])[0].tolist() == [0, 3, 8, 3]
+    assert masks.mask_to_box_xyxy(mask) == (0, 3, 9, 4)
 
 
 def test_polygons_lose_only_holes():
@@ -65,6 +72,31 @@ def test_polygons_lose_only_holes():
     back = masks.polygons_to_mask(masks.mask_to_polygons(mask), mask.shape)
     assert masks.mask_iou(mask, back) > 0.9
     assert not masks.polygons_to_mask([], (4, 5)).any()
+    holed = np.ones((30, 30), bool)
+    holed[10:20, 10:20] = False
+    filled = masks.polygons_to_mask(masks.mask_to_polygons(holed), holed.shape)
+    assert filled[15, 15]
+    assert masks.mask_iou(filled, np.ones_like(holed)) > 0.9
+
+
+@pytest.mark.parametrize("name", ["empty", "pixel"])
+def test_polygons_cannot_say_nothing_nor_a_pixel(name):
+    assert masks.mask_to_polygons(odd_masks()[name]) == []
+
+
+def test_rle_takes_views_and_bytes():
+    mask = np.random.default_rng(0).random((10, 12)) > 0.5
+    view = mask[::2, ::-1]
+    rle = masks.encode_rle(view)
+    assert np.array_equal(masks.decode_rle(rle), view)
+    assert np.array_equal(masks.decode_rle({**rle, "counts": rle["counts"].encode()}), view)
+
+
+def test_iou_of_overlapping_and_of_apart_masks():
+    left, right = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
+    left[:, :3], right[:, 1:] = True, True
+    assert masks.mask_iou(left, right) == 0.5
+    assert masks.mask_iou(left, ~left) == 0
 
 
 @given(SHAPES.flatmap(lambda shape: arrays(bool, shape)).filter(np.any))
