@@ -1,9 +1,25 @@
 """Errors: one table, one tree."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from perceive_anything import errors
 from perceive_anything.errors import CODES, MissingExtraError, PerceiveError, require_package
+
+PACKAGE = Path(errors.__file__).parent
+
+
+def codes_raised():
+    return {
+        node.value.value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.keyword)
+        and node.arg == "code"
+        and isinstance(node.value, ast.Constant)
+    }
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
@@ -13,6 +29,10 @@ def test_every_code_has_an_exit_code_a_status_and_a_summary(code):
     assert 400 <= error.http_status < 600
     assert CODES[code].summary.endswith(".")
     assert str(error) == "what, got.\n  Expected, next."
+
+
+def test_the_table_lists_what_is_raised_and_nothing_else():
+    assert codes_raised() == set(CODES)
 
 
 def test_an_unknown_code_is_our_bug():
