@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -17,11 +17,10 @@ from perceive_anything.cli.models import nano_folder
 SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "result.schema.json"
 HEAVY = ("torch", "transformers", "numpy", "supervision", "av", "PIL")
 HELP_SCRIPT = """
-import sys, time
-start = time.perf_counter()
+import sys
 from perceive_anything.cli import main
 code = main(["--help"])
-print(time.perf_counter() - start, [name for name in {heavy} if name in sys.modules], code)
+print([name for name in {heavy} if name in sys.modules], code)
 """
 needs_nano = pytest.mark.skipif(
     not any(nano_folder().glob("*.safetensors")), reason="the embedded weights are not there"
@@ -44,20 +43,21 @@ def perceive(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     script = HELP_SCRIPT.format(heavy=HEAVY)
-    best_s, seconds = 1e9, []
-    for _ in range(5):
-        start = time.perf_counter()
+    seconds = []
+    for _ in range(3):
+        before = os.times()
         ran = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True
         )
-        seconds.append(time.perf_counter() - start)
-        best_s = min(seconds)
-        spent, rest = ran.stdout.splitlines()[-1].split(" ", 1)
-        assert rest == "[] 0"
-        assert float(spent) < 3.0
-        if best_s < 0.3:
-            break
-    assert best_s < 0.3, seconds
+        after = os.times()  # processor time, which a busy machine does not stretch
+        seconds.append(
+            after.children_user
+            - before.children_user
+            + after.children_system
+            - before.children_system
+        )
+        assert ran.stdout.splitlines()[-1] == "[] 0"
+    assert min(seconds) < 0.3, seconds
 
 
 @pytest.mark.parametrize(
