@@ -4,6 +4,7 @@ import ast
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,11 @@ def test_the_package_carries_its_files():
     assert (PACKAGE / "assets" / "nano" / "MODEL_CARD.md").exists()
     weights = PACKAGE / "assets" / "nano" / "model.safetensors"
     assert weights.stat().st_size <= 60e6
+
+
+def test_the_wheel_takes_the_whole_package():
+    """No include or exclude list that could drop the model; hatchling also obeys .gitignore."""
+    project = tomllib.loads((PACKAGE.parent.parent / "pyproject.toml").read_text("utf-8"))
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {
+        "packages": ["src/perceive_anything"]
+    }
