@@ -1,6 +1,8 @@
 """Budgets and promises that hold for the whole package."""
 
 import ast
+import json
+import re
 import statistics
 import subprocess
 import sys
@@ -10,12 +12,14 @@ from pathlib import Path
 import pytest
 
 import perceive_anything
+from perceive_anything.cli.app import COMMANDS
 
 PACKAGE = Path(perceive_anything.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text("utf-8")) for path in FILES}
 UNWANTED = {"torchvision", "timm", "cv2", "decord", "hydra", "omegaconf"}
 LIGHT = ("types", "errors", "tasks", "masks", "media", "config", "results", "export", "data.packs")
+README = (PACKAGE.parent.parent / "README.md").read_text("utf-8")
 
 
 def functions(tree):
@@ -31,17 +35,74 @@ def test_files_and_functions_are_small():
     assert max(lengths) <= 100
 
 
+def decorated(node, name):
+    return any(name in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def public(tree):
+    """Public functions, methods and classes; what stands inside a function is nobody's API."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            if node.name.startswith("_"):
+                continue
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node)
+
+
+PUBLIC = [(path, node) for path, tree in TREES.items() for node in public(tree)]
+
+
+def parameters(function):
+    given = function.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    return [*named, *filter(None, (given.vararg, given.kwarg))]
+
+
+def test_what_is_public_has_a_docstring():
+    bare = [
+        f"{path.name}: {node.name}"
+        for path, node in PUBLIC
+        if not ast.get_docstring(node) and not decorated(node, "overload")
+    ]
+    assert bare == []
+    assert [path.name for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_what_is_public_is_annotated():
+    bare = [
+        f"{path.name}: {node.name}"
+        for path, node in PUBLIC
+        if not isinstance(node, ast.ClassDef)
+        and (
+            node.returns is None
+            or any(p.annotation is None for p in parameters(node) if p.arg not in ("self", "cls"))
+        )
+    ]
+    assert bare == []
+
+
+def is_option(argument):
+    return argument.annotation is not None and "typer.Option" in ast.unparse(argument.annotation)
+
+
 def test_names_carry_their_convention():
     named = [
-        (path.name, function.name, argument.arg)
-        for path, tree in TREES.items()
-        if path.parent.name != "cli"
-        for function in functions(tree)
-        if not function.name.startswith("_")
-        for argument in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-        if argument.arg in ("box", "size")
+        f"{path.name}: {node.name}({argument.arg})"
+        for path, node in PUBLIC
+        if not isinstance(node, ast.ClassDef)
+        for argument in parameters(node)
+        if argument.arg in ("box", "size") and not is_option(argument)
     ]
     assert named == []
+    fields = {
+        (node.name, line.target.id)
+        for _, node in PUBLIC
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and line.target.id in ("box", "size")
+    }
+    assert fields == {("Points", "box"), ("ByteRange", "size")}  # a Box; a number of bytes
 
 
 def test_nothing_imports_what_we_do_without():
@@ -55,9 +116,11 @@ def test_nothing_imports_what_we_do_without():
     assert not imported & UNWANTED
 
 
-@pytest.mark.parametrize("module", LIGHT)
+@pytest.mark.parametrize(
+    "module", ["perceive_anything", *(f"perceive_anything.{name}" for name in LIGHT)]
+)
 def test_light_modules_load_no_torch(module):
-    code = f"import sys, perceive_anything.{module}; sys.exit('torch' in sys.modules)"
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -82,9 +145,16 @@ def test_public_names_load_and_have_docstrings():
         perceive_anything.nonsense  # noqa: B018
 
 
+def test_the_readme_names_only_commands_that_exist():
+    spans = re.findall(r"```bash\n.*?```|`perceive [^`\n]*`", README, re.DOTALL)
+    named = {word for span in spans for word in re.findall(r"\bperceive ([a-z]\w*)", span)}
+    assert named
+    assert named <= set(COMMANDS)
+
+
 def test_the_package_carries_its_files():
     assert (PACKAGE / "py.typed").exists()
-    assert (PACKAGE / "data" / "resources").is_dir()
+    assert json.loads((PACKAGE / "data" / "resources" / "knowledge.json").read_text("utf-8"))
     assert (PACKAGE / "assets" / "nano" / "MODEL_CARD.md").exists()
     weights = PACKAGE / "assets" / "nano" / "model.safetensors"
     assert weights.stat().st_size <= 60e6
