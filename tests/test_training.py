@@ -17,6 +17,7 @@ from perceive_anything.data.packs import read_pack, read_packs
 from perceive_anything.evaluation.packs import evaluate_packs
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.pipeline import Perceiver
+from perceive_anything.training.arrays import ArrayCache, digest
 from perceive_anything.training.config import Recipe, StageConfig
 from perceive_anything.training.language import Branch, pack_branches
 from perceive_anything.training.loop import cosine_with_warmup, train_stage
@@ -122,6 +123,21 @@ def test_a_resumed_run_gives_the_losses_of_a_straight_one(tmp_path):
     assert straight[-1] < straight[0] / 2
     rows = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").open()]
     assert [row["step"] for row in rows] == list(range(12))
+
+
+def test_a_cache_resumes_and_starts_over_when_its_rows_are_others(tmp_path):
+    shapes, first = {"a": (2,), "b": (1, 3)}, digest(["cat", "dog"])
+    cache = ArrayCache(tmp_path, shapes, 4, first)
+    cache.append([torch.ones(2, 2), torch.full((2, 1, 3), 5.0)])
+    again = ArrayCache(tmp_path, shapes, 4, first)
+    assert again.num_done == 2
+    again.append([torch.full((2, 2), 3.0), torch.zeros(2, 1, 3)])
+    a, b = again.read([3, 0])
+    assert a.tolist() == [[3, 3], [1, 1]]
+    assert b.tolist() == [[[0, 0, 0]], [[5, 5, 5]]]
+    other = ArrayCache(tmp_path, shapes, 4, digest(["dog", "cat"]))
+    assert other.num_done == 0
+    assert other.read([0])[0].tolist() == [[0, 0]]
 
 
 def test_views_are_packs_whose_boxes_fit_their_masks(tmp_path):

@@ -6,7 +6,6 @@ before their LayerNorms as float16.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from perceive_anything.data.schema import ImageRecord
 from perceive_anything.modeling import EfficientNetLiteModel
+from perceive_anything.training.arrays import ArrayCache, digest
 
 STRIDES = (4, 8, 16, 32)
 IMAGE_MEAN, IMAGE_STD = 127 / 255, 128 / 255
@@ -46,54 +46,40 @@ def fused_stages(trunk: EfficientNetLiteModel, side: int) -> nn.Module:
     return torch.jit.optimize_for_inference(traced)
 
 
-class FeatureCache:
-    """Stage maps of a list of records in one folder; built once, resumed where it stopped."""
+class FeatureCache(ArrayCache):
+    """Stage maps of a list of records in one folder.
 
-    def __init__(self, folder: Path, num_records: int, side: int, channels: Sequence[int]) -> None:
-        self.folder, self.side = folder, side
-        folder.mkdir(parents=True, exist_ok=True)
-        self.progress_file = folder / "progress.json"
-        self.arrays = [
-            self._open(f"stride{stride}.npy", (num_records, width, side // stride, side // stride))
+    Args:
+        folder: Made if missing.
+        records: The pictures; row i holds the maps of record i.
+        side: Side of the square model input in pixels.
+        channels: Width of each stage.
+    """
+
+    def __init__(
+        self, folder: Path, records: Sequence[ImageRecord], side: int, channels: Sequence[int]
+    ) -> None:
+        self.records, self.side = records, side
+        shapes = {
+            f"stride{stride}": (width, side // stride, side // stride)
             for stride, width in zip(STRIDES, channels, strict=True)
-        ]
-
-    def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        path = self.folder / name
-        mode = "r+" if path.exists() else "w+"
-        array = np.lib.format.open_memmap(path, mode=mode, dtype=np.float16, shape=shape)
-        if array.shape != shape:
-            raise ValueError(f"{path} holds {array.shape}, expected {shape}; delete {self.folder}.")
-        return array
-
-    @property
-    def num_done(self) -> int:
-        """Records whose maps are on disk; they are the first of the list."""
-        if not self.progress_file.exists():
-            return 0
-        return int(json.loads(self.progress_file.read_text())["done"])
+        }
+        pictures = [f"{r.id} {r.handle.offset} {r.handle.size}" for r in records]
+        super().__init__(folder, shapes, len(records), digest([shapes, *pictures]))
 
     @torch.no_grad()
     def build(
         self,
-        records: Sequence[ImageRecord],
         trunk: EfficientNetLiteModel,
         batch_size: int = 16,
         report: Callable[[str], None] = print,
     ) -> None:
         """Encode what is missing."""
-        if self.num_done == len(records):
+        if self.num_done == self.num_rows:
             return
         stages = fused_stages(trunk, self.side)
-        for start in range(self.num_done, len(records), batch_size):
-            batch = records[start : start + batch_size]
-            pixels = torch.stack([to_pixels(record.load(), self.side) for record in batch])
-            for array, maps in zip(self.arrays, stages(pixels), strict=True):
-                array[start : start + len(batch)] = maps.half().numpy()
-            self.progress_file.write_text(json.dumps({"done": start + len(batch)}))
+        for start in range(self.num_done, self.num_rows, batch_size):
+            batch = self.records[start : start + batch_size]
+            self.append(stages(torch.stack([to_pixels(r.load(), self.side) for r in batch])))
             if start % (50 * batch_size) == 0:
-                report(f"features: {start + len(batch)}/{len(records)}")
-
-    def read(self, rows: Sequence[int]) -> list[Tensor]:
-        """Maps of the given records, float32."""
-        return [torch.from_numpy(array[list(rows)]).float() for array in self.arrays]
+                report(f"features: {self.num_done}/{self.num_rows}")

@@ -1,7 +1,7 @@
 """Stages `alignment` and `finetuning`: the language model learns to read regions.
 
-Knows cached trunk features, frozen SAM 2, texts written from records. All tasks of a region share
-one prefix (header + visual rows) in one row, as at inference; a block mask keeps them apart.
+Knows the tapped tensors of regions and texts written from records. All tasks of a region share one
+prefix (header + visual rows) in one row, as at inference; a block mask keeps them apart.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
-from perceive_anything.training.features import FeatureCache
-from perceive_anything.training.prompts import (
-    SimulatedPrompt,
-    box_prompt,
-    click_prompt,
-    mask_prompt,
-    stack_prompts,
-)
 from perceive_anything.training.regions import TrainingRegion
-from perceive_anything.training.segmentation import frozen_features
+from perceive_anything.training.tapped import TappedCache
 
 IGNORE = -100
 TextWriter = Callable[[TrainingRegion, random.Random, str], dict[str, str]]
@@ -42,10 +34,9 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class LanguageBatch:
-    """Regions, their prompts and their branches."""
+    """Which regions (rows of the sampler's list) and their branches."""
 
-    regions: list[TrainingRegion]
-    prompts: list[SimulatedPrompt]
+    rows: list[int]
     branches: list[list[Branch]]
 
 
@@ -84,21 +75,8 @@ class LanguageSampler:
     def batch(self, step: int) -> LanguageBatch:
         """The batch of a step."""
         rng = random.Random(f"{self.seed}/{step}")
-        regions = rng.choices(self.regions, self.weights, k=self.num_regions)
-        regions.sort(key=lambda r: r.row)
-        return LanguageBatch(
-            regions,
-            [self._prompt(region, rng) for region in regions],
-            [self._branches(region, rng) for region in regions],
-        )
-
-    def _prompt(self, region: TrainingRegion, rng: random.Random) -> SimulatedPrompt:
-        kind = rng.random()
-        if region.mask is None or kind < 0.6:
-            return box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1)))
-        if kind < 0.8:
-            return mask_prompt(region.soft_mask())
-        return click_prompt(region.soft_mask(), 4, rng, rng.choice((1, 1, 3)))
+        rows = rng.choices(range(len(self.regions)), self.weights, k=self.num_regions)
+        return LanguageBatch(rows, [self._branches(self.regions[row], rng) for row in rows])
 
     def _branches(self, region: TrainingRegion, rng: random.Random) -> list[Branch]:
         if not self.num_tasks:
@@ -185,44 +163,53 @@ def answer_loss(
 
 
 class LanguageStage:
-    """One training step: cached maps -> frozen SAM 2 -> perceiver -> language model -> losses."""
+    """One training step: tapped tensors -> perceiver -> language model -> losses."""
 
     def __init__(
         self,
         model: PamForConditionalGeneration,
         processor: PamProcessor,
-        cache: FeatureCache,
+        tapped: TappedCache,
         sampler: LanguageSampler,
-        labels: dict[str, int],
     ) -> None:
-        self.model, self.processor, self.cache, self.sampler = model, processor, cache, sampler
-        self.labels = labels
-        self.head = nn.Linear(model.config.text_config.hidden_size, len(labels))
+        self.model, self.tapped, self.sampler = model, tapped, sampler
         self.head_ids = torch.tensor(processor.head_ids())
+        self.spelled = spelled_labels(
+            processor, [r.region.label for r in sampler.regions], self.num_semantic
+        )
 
-    def prefix(self, batch: LanguageBatch) -> Tensor:
-        """Header and visual rows of each region, (R, P, D)."""
-        rows = sorted({region.row for region in batch.regions})
-        index = [rows.index(region.row) for region in batch.regions]
-        with torch.no_grad():
-            features = frozen_features(self.model, self.cache.read(rows))
-            prompts = stack_prompts(batch.prompts, index, self.cache.side)
-            regions = self.model.segment(features, prompts)
-        visual = self.model.visual_rows(regions)
-        head = self.model.get_input_embeddings()(self.head_ids)
-        return torch.cat([head.expand(len(visual), -1, -1), visual], 1)
+    @property
+    def num_semantic(self) -> int:
+        """Semantic rows of a region."""
+        return int(self.model.config.perceiver_config.num_semantic_tokens)
 
     def loss(self, step: int) -> dict[str, Tensor]:
-        """Terms of the loss at a step: the answers if any, and the label off the semantic rows."""
+        """Terms of the loss at a step: the answers if any, and the label that the rows spell."""
         batch = self.sampler.batch(step)
-        prefix = self.prefix(batch)
-        terms = {}
+        visual = self.model.visual_rows(self.tapped.regions_at(batch.rows))
+        semantic = visual[:, -1 - self.num_semantic : -1]
+        terms = {"spelling": 0.3 * self.spelling_loss(semantic, self.spelled[batch.rows])}
         if any(batch.branches):
+            head = self.model.get_input_embeddings()(self.head_ids)
+            prefix = torch.cat([head.expand(len(visual), -1, -1), visual], 1)
             packed = pack_branches(batch.branches, prefix.shape[1])
             terms["text"] = answer_loss(self.model, prefix, packed)
-        labels = torch.tensor([self.labels.get(r.region.label, IGNORE) for r in batch.regions])
-        if (labels != IGNORE).any():
-            num_semantic = self.model.config.perceiver_config.num_semantic_tokens
-            semantic = prefix[:, -1 - num_semantic : -1].mean(1)
-            terms["label"] = 0.3 * F.cross_entropy(self.head(semantic), labels, ignore_index=IGNORE)
         return terms
+
+    def spelling_loss(self, semantic_RSD: Tensor, label_RS: Tensor) -> Tensor:
+        """Cross entropy of the label's tokens read off the semantic rows, one token a row.
+
+        In `pretraining` the language model read the label in words at this place: rows that look
+        like these words are rows that it understands.
+        """
+        logits = semantic_RSD @ self.model.get_input_embeddings().weight.T
+        return F.cross_entropy(logits.flatten(0, 1), label_RS.flatten(), ignore_index=IGNORE)
+
+
+def spelled_labels(processor: PamProcessor, labels: Sequence[str], length: int) -> Tensor:
+    """Token ids of each label, (N, length), cut or filled up with -100."""
+    ids = torch.full((len(labels), length), IGNORE)
+    for row, label in enumerate(labels):
+        tokens = processor.tokenizer(label, add_special_tokens=False).input_ids[:length]
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+    return ids

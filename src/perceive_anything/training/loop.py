@@ -133,13 +133,6 @@ def load_checkpoint(
     return checkpoint_step(path)
 
 
-def load_weights(folder: Path, module: nn.Module) -> None:
-    """Copy a stage's weights into the parameters of `module` that carry the same names."""
-    tensors = load_file(folder / CHECKPOINT)
-    for name, p in module.named_parameters():
-        p.data.copy_(tensors[f"model.{name}"])
-
-
 def checkpoint_step(path: Path) -> int:
     """The step that a checkpoint was saved at."""
     with safe_open(path, "pt") as file:

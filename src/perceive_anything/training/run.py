@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.compose import compose_texts
-from perceive_anything.data.context import make_context
+from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus
 from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.packs import read_packs
@@ -31,11 +31,12 @@ from perceive_anything.training.export import save_model
 from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
 from perceive_anything.training.initialise import freeze_all_but, initialise, start_perceiver
 from perceive_anything.training.language import LanguageSampler, LanguageStage
-from perceive_anything.training.loop import load_weights, train_stage
+from perceive_anything.training.loop import train_stage
 from perceive_anything.training.nano import nano_config
 from perceive_anything.training.pretraining import PretrainingStage
 from perceive_anything.training.regions import TrainingRegion, region_table
 from perceive_anything.training.segmentation import SegmentationSampler, SegmentationStage
+from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
 Report = Callable[[str], None]
@@ -67,6 +68,7 @@ class Run:
         self.folder = Path(recipe.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lexicon = Lexicon.load(data)
+        self.contexts: dict[tuple[int, int], RegionContext] = {}
         self.processor = self.make_processor()
         self.model = PamForConditionalGeneration(nano_config(recipe.model))
         initialise(self.model)
@@ -136,10 +138,10 @@ class Run:
             *read_packs(views.parent),
         ]
         self.cache = FeatureCache(
-            self.folder / "features", len(records), self.recipe.model.image_size,
+            self.folder / "features", records, self.recipe.model.image_size,
             self.trunk.config.output_channels,
         )  # fmt: skip
-        self.cache.build(records, self.trunk, report=self.report)
+        self.cache.build(self.trunk, report=self.report)
         self.use_records(records)
 
     def use_records(self, records: list[ImageRecord]) -> None:
@@ -172,11 +174,18 @@ class Run:
             self.contexts[key] = make_context(region.record, region.region, image, self.lexicon)
         return compose_texts(self.contexts[key], rng, language)
 
+    def tap(self) -> None:
+        """SAM 2, which no longer changes, sees every region once."""
+        self.regions = [region for group in self.table for region in group]
+        self.tapped = TappedCache(
+            self.folder / "tapped", self.regions, self.model, self.cache, self.recipe.seed
+        )
+        self.tapped.build(self.report)
+
     def teach_language(self, name: str, settings: StageConfig, parts: tuple[str, ...]) -> None:
         """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
-        self.contexts: dict[tuple[int, int], object] = getattr(self, "contexts", {})
         sampler = LanguageSampler(
-            [region for group in self.table for region in group],
+            self.regions,
             self.write_texts,
             self.processor,
             num_regions=settings.rows,
@@ -185,12 +194,8 @@ class Run:
             source_weights={item.source: item.weight for item in self.recipe.sources},
         )
         freeze_all_but(self.model, parts)
-        stage = LanguageStage(self.model, self.processor, self.cache, sampler, self.labels)
-        if name == "finetuning":
-            head = {"head": stage.head}
-            load_weights(self.folder / "alignment", nn.ModuleDict(head))
-        module = nn.ModuleDict({"model": self.model, "head": stage.head})
-        self.train(name, module, stage.loss, settings)
+        stage = LanguageStage(self.model, self.processor, self.tapped, sampler)
+        self.train(name, self.model, stage.loss, settings)
 
     def train(self, name: str, module: nn.Module, loss: Callable, settings: StageConfig) -> None:
         """One stage, with the trunk's batch norms left alone."""
@@ -225,6 +230,7 @@ def train_from_recipe(recipe: Recipe, data: Path, report: Report = print) -> Pat
     run.pretrain()
     run.prepare()
     run.segment()
+    run.tap()
     run.teach_language("alignment", recipe.alignment, ALIGNMENT_PARTS)
     run.teach_language("finetuning", recipe.finetuning, (*ALIGNMENT_PARTS, "language_model"))
     return run.save()

@@ -174,7 +174,7 @@ class SegmentationStage:
         labels = torch.tensor([self.labels.get(r.region.label, -1) for r in batch.regions])
         head_maps = stage_maps[-1][prompts.image_index]
         meaning = self.head(regions, head_maps, batch.target_RHW, labels)
-        return terms | {name: 0.25 * term for name, term in meaning.items()}
+        return terms | {name: 0.4 * term for name, term in meaning.items()}
 
 
 def take_rows(regions: RegionFeatures, keep: Tensor) -> RegionFeatures:

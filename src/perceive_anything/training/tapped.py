@@ -1,0 +1,89 @@
+"""Tapped tensors of regions on disk: each region goes through the finished SAM 2 once.
+
+Knows cached trunk features, simulated prompts and the frozen SAM 2; no text.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.training.arrays import ArrayCache, digest
+from perceive_anything.training.features import FeatureCache
+from perceive_anything.training.prompts import (
+    SimulatedPrompt,
+    box_prompt,
+    click_prompt,
+    mask_prompt,
+    stack_prompts,
+)
+from perceive_anything.training.regions import TrainingRegion
+from perceive_anything.training.segmentation import frozen_features
+
+PICTURES = 8
+
+
+class TappedCache(ArrayCache):
+    """What SAM 2 says of each region for one prompt of it.
+
+    Args:
+        folder: Made if missing.
+        regions: The regions, those of a record next to each other; row i belongs to region i.
+        model: Its SAM 2 part, no longer trained.
+        features: Trunk features of the records.
+        seed: Seed of the prompts.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        regions: Sequence[TrainingRegion],
+        model: PamForConditionalGeneration,
+        features: FeatureCache,
+        seed: int,
+    ) -> None:
+        self.regions, self.model, self.features, self.seed = regions, model, features, seed
+        width, cells = model.config.perceiver_config.hidden_size, features.side // 16
+        shapes = {"embedding": (width, cells, cells), "mask_tokens": (2, width)}
+        weights = [float(p.detach().double().abs().sum()) for p in model.sam.parameters()]
+        places = [f"{r.row} {r.region.id}" for r in regions]
+        key = digest([features.key, seed, *weights, *places])
+        super().__init__(folder, shapes, len(regions), key)
+
+    @torch.no_grad()
+    def build(self, report: Callable[[str], None] = print) -> None:
+        """Prompt every region that is missing."""
+        rest = range(self.num_done, self.num_rows)
+        pictures = [list(g) for _, g in groupby(rest, key=lambda i: self.regions[i].row)]
+        for start in range(0, len(pictures), PICTURES):
+            group = pictures[start : start + PICTURES]
+            index = [i for i, rows in enumerate(group) for _ in rows]
+            prompts = [self._prompt(row) for rows in group for row in rows]
+            maps = self.features.read([self.regions[rows[0]].row for rows in group])
+            regions = self.model.segment(
+                frozen_features(self.model, maps), stack_prompts(prompts, index, self.features.side)
+            )
+            self.append([regions.embedding, regions.mask_tokens])
+            if start % (50 * PICTURES) == 0:
+                report(f"tapped tensors: {self.num_done}/{self.num_rows}")
+
+    def _prompt(self, row: int) -> SimulatedPrompt:
+        """A box for 60 %, the mask or clicks for the rest."""
+        rng, region = random.Random(f"{self.seed}/{row}"), self.regions[row]
+        kind = rng.random()
+        if region.mask is None or kind < 0.6:
+            return box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1)))
+        if kind < 0.8:
+            return mask_prompt(region.soft_mask())
+        return click_prompt(region.soft_mask(), 4, rng, rng.choice((1, 1, 3)))
+
+    def regions_at(self, rows: Sequence[int]) -> RegionFeatures:
+        """The tapped tensors of the given rows; the fields of masks are empty."""
+        empty = torch.zeros(0)
+        return RegionFeatures(empty, empty, empty, empty, *self.read(rows))
