@@ -41,6 +41,12 @@ def test_the_mask_covers_the_cat(pam):
     assert region.score > 0.5
 
 
+def test_the_cat_is_a_cat(pam):
+    region = pam.image(data.chelsea()).perceive(pa.Box(*GOLDEN["cat_box"]))
+    for text in (region.label, region.explanation, region.caption, region.description):
+        assert "cat" in text.split()
+
+
 def test_a_list_answers_like_one_at_a_time(pam):
     image = pam.image(data.astronaut())
     prompts = [
