@@ -281,10 +281,14 @@ def test_a_bad_file_stops_no_other_image(run: Run, photo: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (12000, 200)])
-def test_extreme_sizes_are_answered(run: Run, tmp_path: Path, size_wh: tuple[int, int]) -> None:
-    path = save_photo(tmp_path / "photo.png", size_wh)
-    ran = run("image", path, "--point", "0,0", "--save", tmp_path / "overlay.png")
-    assert ran.code == 0, ran.stderr
+def test_extreme_sizes_are_refused_and_stop_no_other_image(
+    run: Run, photo: Path, tmp_path: Path, size_wh: tuple[int, int]
+) -> None:
+    path = save_photo(tmp_path / "extreme.png", size_wh)
+    check_refusal(run("image", path, "--point", "0,0"), "image_size", "extreme.png")
+    ran = run("image", path, photo, "--point", "0,0")
+    assert ran.code == 2
+    assert "recognize [en]" in ran.stdout
 
 
 def test_a_mask_of_another_size_or_an_empty_one_is_refused(
@@ -319,12 +323,12 @@ def test_a_bug_keeps_what_was_answered(
     run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def image(_: object, array: np.ndarray) -> fake_pipeline.FakeSession:
-        if array.shape[0] == 7:
+        if array.shape[0] == 9:
             raise RuntimeError("unforeseen")
         return fake_pipeline.FakeSession(array)
 
     monkeypatch.setattr(fake_pipeline.FakePerceiver, "image", image)
-    other = save_photo(tmp_path / "other.png", (60, 7))
+    other = save_photo(tmp_path / "other.png", (60, 9))
     ran = run("image", photo, other, "--point", "1,1", "--json", "-")
     assert ran.code == 1
     assert [entry["source"] for entry in json.loads(ran.stdout)["results"]] == [str(photo)]

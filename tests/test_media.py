@@ -8,7 +8,7 @@ from PIL import Image
 
 from perceive_anything import media
 from perceive_anything.errors import MediaError
-from perceive_anything.media import load_image, load_mask, save_image
+from perceive_anything.media import check_shape, load_image, load_mask, save_image
 
 RGB = np.zeros((6, 8, 3), np.uint8)
 RGB[:, :4] = (200, 40, 10)
@@ -57,11 +57,17 @@ def test_exif_rotation_is_applied_once():
     assert np.array_equal(load_image(Image.fromarray(rotated)), rotated)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (200, 12000)])
-def test_extreme_sizes(shape, tmp_path):
-    path = tmp_path / "x.png"
-    save_image(np.zeros((*shape, 3), np.uint8), path)
-    assert load_image(path).shape == (*shape, 3)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 8), (200, 12000), (401, 20)])
+def test_too_small_and_too_elongated_images_are_refused(shape):
+    array = load_image(np.zeros((*shape, 3), np.uint8))
+    with pytest.raises(MediaError, match=rf"x\.png.*{shape[1]}x{shape[0]}") as caught:
+        check_shape(array, "x.png")
+    assert caught.value.code == "image_size"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (400, 20), (200, 4000)])
+def test_small_and_elongated_images_are_taken(shape):
+    check_shape(load_image(np.zeros((*shape, 3), np.uint8)), "x.png")
 
 
 def test_what_is_no_picture(tmp_path):

@@ -39,7 +39,7 @@ CODES: dict[str, CodeInfo] = {
     "box_outside_image": CodeInfo(USER, 422, "A box reaches outside the image."),
     "file_missing": CodeInfo(USER, 400, "A file or folder does not exist."),
     "file_unreadable": CodeInfo(USER, 415, "A file is not of the expected kind."),
-    "image_size": CodeInfo(USER, 413, "An image is empty or too large."),
+    "image_size": CodeInfo(USER, 413, "An image is empty, too small, too large or too elongated."),
     "image_truncated": CodeInfo(USER, 415, "An image file ends too early."),
     "mask_empty": CodeInfo(USER, 422, "A mask selects no pixel."),
     "mask_size": CodeInfo(USER, 422, "A mask is not of the image's size."),

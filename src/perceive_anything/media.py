@@ -17,6 +17,7 @@ from perceive_anything.errors import MediaError
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | Path | bytes | Image.Image | np.ndarray
 MAX_PIXELS = 178_000_000
+MIN_SIDE_PX, MAX_ASPECT = 8, 20
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -40,6 +41,32 @@ def load_image(source: ImageSource) -> Pixels:
     else:
         image = _decode(source)
     return np.ascontiguousarray(_to_rgb(image))
+
+
+def check_shape(array: Pixels, name: str) -> None:
+    """Refuse a picture that a model which sees squares cannot answer about.
+
+    Args:
+        array: (H, W, 3).
+        name: What to call it in the message.
+
+    Raises:
+        MediaError: A side has fewer than 8 pixels, or is more than 20 times as long as the other.
+    """
+    height, width = array.shape[:2]
+    short, long = sorted((width, height))
+    if short < MIN_SIDE_PX:
+        raise MediaError(
+            f'the image "{name}" is too small: {width}x{height} pixels.\n'
+            f"  Expected at least {MIN_SIDE_PX} pixels a side.",
+            code="image_size",
+        )
+    if long > MAX_ASPECT * short:
+        raise MediaError(
+            f'the image "{name}" is too elongated: {width}x{height} pixels.\n'
+            f"  Expected one side at most {MAX_ASPECT} times the other; cut it into tiles.",
+            code="image_size",
+        )
 
 
 def load_mask(source: str | Path | bytes) -> npt.NDArray[np.bool_]:

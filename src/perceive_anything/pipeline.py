@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from perceive_anything.errors import ModelError, OptionError
-from perceive_anything.media import load_image
+from perceive_anything.media import check_shape, load_image
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.sessions.image import ImageSession
@@ -90,10 +90,12 @@ class Perceiver:
                 applied.
 
         Raises:
-            MediaError: The source is missing, damaged or no image.
+            MediaError: The source is missing, damaged, no image, or too small or elongated.
         """
         name = str(source) if isinstance(source, (str, Path)) else "image"
-        return ImageSession(self.model, self.processor, load_image(source), name)
+        array = load_image(source)
+        check_shape(array, name)
+        return ImageSession(self.model, self.processor, array, name)
 
 
 def choose_device(device: str | None, *, prefer_cpu: bool = False) -> torch.device:

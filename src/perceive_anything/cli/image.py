@@ -167,9 +167,10 @@ def _answer_all(
 
 def _load(path: str, prompts: Sequence[Prompt]) -> npt.NDArray[np.uint8]:
     """The pixels of an image that all prompts fit."""
-    from perceive_anything.media import load_image
+    from perceive_anything.media import check_shape, load_image
 
     array = load_image(path)
+    check_shape(array, path)
     for prompt in prompts:
         prompt.validate_for((array.shape[1], array.shape[0]), path)
     return array

@@ -31,24 +31,25 @@ class PackScores:
         box_iou: IoU of each region for its exact box.
         point_iou: IoU of each region for its central point.
         label_right: Whether each label is right (name, synonym, or two WordNet steps).
-        large_label_right: The same for COCO instances of at least 2 % of the image.
+        large_label_right: The same for COCO instances of at least 2 % of the image, persons (half
+            of them) apart from the others.
         mistakes: (true label, answered label) of wrong answers.
     """
 
     box_iou: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     point_iou: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     label_right: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    large_label_right: list[float] = field(default_factory=list)
+    large_label_right: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     mistakes: list[tuple[str, str]] = field(default_factory=list)
 
     def to_json(self) -> dict:
         """Means and counts; `all` weighs every region alike."""
         tables = {}
-        for name in ("box_iou", "point_iou", "label_right"):
+        for name in ("box_iou", "point_iou", "label_right", "large_label_right"):
             table = getattr(self, name)
-            rows = {source: _mean(values) for source, values in sorted(table.items())}
+            rows = {group: _mean(values) for group, values in sorted(table.items())}
             tables[name] = {"all": _mean([v for values in table.values() for v in values]), **rows}
-        return {**tables, "large_coco_label_right": _mean(self.large_label_right)}
+        return tables
 
 
 def _mean(values: list[float]) -> dict[str, float]:
@@ -117,7 +118,8 @@ def _score_labels(
         mask = region.mask()
         large = mask is not None and mask.mean() >= LARGE_SHARE
         if large and record.source.startswith("COCO"):
-            scores.large_label_right.append(float(right))
+            group = "person" if region.label == "person" else "other"
+            scores.large_label_right[group].append(float(right))
 
 
 def _box(region: RegionRecord, record: ImageRecord) -> Box:
