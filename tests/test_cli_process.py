@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from pycocotools import mask as coco_mask
 
-from perceive_anything.cli.models import nano_folder
+from perceive_anything.assets import NANO
 
 SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "result.schema.json"
 HEAVY = ("torch", "transformers", "numpy", "supervision", "av", "PIL")
@@ -23,7 +23,7 @@ code = main(["--help"])
 print([name for name in {heavy} if name in sys.modules], code)
 """
 needs_nano = pytest.mark.skipif(
-    not any(nano_folder().glob("*.safetensors")), reason="the embedded weights are not there"
+    not any(NANO.glob("*.safetensors")), reason="the embedded weights are not there"
 )
 
 

@@ -175,3 +175,9 @@ def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
     assert train_from_recipe(recipe, data, again.append) == folder
     assert not [line for line in again if line.startswith("step")]
     assert (folder / "model.safetensors").read_bytes() == first
+    changes += [
+        f"start_from={folder}", f"output={tmp_path / 'more'}", "pretraining.steps=0",
+        "alignment.steps=0", "segmentation.steps=0", "finetuning.steps=0",
+    ]  # fmt: skip
+    same = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
+    assert (same / "model.safetensors").read_bytes() == first

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
+from perceive_anything.assets import NANO
 from perceive_anything.errors import ModelError, OptionError
 from perceive_anything.media import check_shape, load_image
 from perceive_anything.modeling import PamForConditionalGeneration
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-NANO = Path(__file__).parent / "assets" / "nano"
 HUB_TIMEOUT_S = 5.0
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from perceive_anything.cli.models import nano_folder
+from perceive_anything.assets import NANO
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -60,7 +60,7 @@ def findings() -> Iterator[Finding]:
     yield from _devices()
     yield _fast_drawing()
     yield _chinese_font()
-    yield from _nano(nano_folder())
+    yield from _nano(NANO)
 
 
 def _package(name: str) -> Finding:

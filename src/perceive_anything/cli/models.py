@@ -6,11 +6,12 @@ Reads file sizes of the embedded model; loads nothing and asks no hub.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from perceive_anything.assets import NANO
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -32,23 +33,17 @@ PUBLISHED = (
 PUBLISHED_LICENSE = "licence: see the model's page on the hub"
 
 
-def nano_folder() -> Path:
-    """Folder of the embedded model inside the package."""
-    return Path(str(files("perceive_anything"))) / "assets" / "nano"
-
-
 @app.command()
 def models(
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
 ) -> None:
     """List the models that can be named with --model."""
-    folder = nano_folder()
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(NANO.glob("*.safetensors"))
     size_mb = sum(path.stat().st_size for path in weights) / 1e6
     state = f"{size_mb:.1f} MB" if weights else "NOT FOUND: reinstall perceive-anything"
     typer.echo("nano (default)")
-    typer.echo(f"  embedded, any CPU, offline; {state}; licence: {_card_license(folder)}")
-    typer.echo(f"  {folder}")
+    typer.echo(f"  embedded, any CPU, offline; {state}; licence: {_card_license(NANO)}")
+    typer.echo(f"  {NANO}")
     for model in PUBLISHED:
         typer.echo(model.hub_id)
         typer.echo(f"  {model.summary}; {PUBLISHED_LICENSE}")

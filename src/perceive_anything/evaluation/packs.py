@@ -31,8 +31,8 @@ class PackScores:
         box_iou: IoU of each region for its exact box.
         point_iou: IoU of each region for its central point.
         label_right: Whether each label is right (name, synonym, or two WordNet steps).
-        large_label_right: The same for COCO instances of at least 2 % of the image, persons (half
-            of them) apart from the others.
+        large_label_right: The same for COCO instances of at least 2 % of the image, persons
+            apart from the others.
         mistakes: (true label, answered label) of wrong answers.
     """
 

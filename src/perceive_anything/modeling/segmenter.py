@@ -136,13 +136,12 @@ def _decode_equal(
     decoder = sam.mask_decoder
     regions = features.select(prompts.image_index)
     num_regions, width, side, _ = regions.embedding.shape
-    sparse_RPC = sam.prompt_encoder(prompts.points[:, None], prompts.labels[:, None], None, None)[
-        0
-    ][:, 0]
+    points, labels = prompts.points[:, None], prompts.labels[:, None]
+    sparse_R1PC, _ = sam.prompt_encoder(points, labels, None, None)
     output = torch.cat(
         [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
     )
-    tokens = torch.cat([output.expand(num_regions, -1, -1), sparse_RPC], 1)
+    tokens = torch.cat([output.expand(num_regions, -1, -1), sparse_R1PC[:, 0]], 1)
     dense = _dense_prompt(sam, prompts, render=render)
     tokens, cells_R1KC = decoder.transformer(
         point_embeddings=tokens[:, None],

@@ -48,8 +48,7 @@ class LanguageSampler:
         write: Texts of the four tasks for a region in a language.
         processor: Gives token ids.
         num_regions: Regions a batch.
-        num_tasks: Texts of each region, the label always among them; 0 for none, which makes a
-            step ten times cheaper.
+        num_tasks: Texts of each region, the label always among them; 0 for none.
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
     """

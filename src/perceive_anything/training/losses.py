@@ -15,8 +15,8 @@ from perceive_anything.modeling.segmenter import RegionFeatures
 def pixel_loss(logits_RMHW: Tensor, target_RHW: Tensor) -> Tensor:
     """Mean cross entropy a mask, (R, M); targets may be soft.
 
-    Plain, as the focal loss with its usual alpha of 0.25 draws all logits down: cut at 0, such
-    masks lose a tenth of their IoU (docs/log.md).
+    Plain, as the focal loss with its usual alpha of 0.25 weighs the outside more and so draws all
+    logits down, while masks are cut at 0 (docs/log.md).
     """
     target = target_RHW[:, None].expand_as(logits_RMHW)
     cross_entropy = F.binary_cross_entropy_with_logits(logits_RMHW, target, reduction="none")

@@ -52,12 +52,8 @@ class PretrainingStage:
         seed: int,
     ) -> None:
         self.model, self.processor, self.lexicon = model, processor, lexicon
-        self.captions, self.num_rows, self.num_tasks, self.seed = (
-            captions,
-            num_rows,
-            num_tasks,
-            seed,
-        )
+        self.captions, self.seed = captions, seed
+        self.num_rows, self.num_tasks = num_rows, num_tasks
         self.head_ids = processor.head_ids()
 
     def loss(self, step: int) -> dict[str, Tensor]:

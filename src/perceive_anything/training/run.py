@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
+from perceive_anything.assets import NANO
 from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
@@ -40,7 +41,6 @@ from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
 Report = Callable[[str], None]
-NANO_FOLDER = Path(__file__).parent.parent / "assets" / "nano"
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
 SEGMENTATION_PARTS = (
@@ -83,7 +83,7 @@ class Run:
     def start_folder(self) -> Path:
         """The folder of the model that the run goes on from."""
         name = self.recipe.start_from
-        return NANO_FOLDER if name == "nano" else Path(name)
+        return NANO if name == "nano" else Path(name)
 
     def make_processor(self) -> PamProcessor:
         """The processor; its tokenizer is trained on the packs' words if there is none yet."""
