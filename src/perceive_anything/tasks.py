@@ -48,6 +48,21 @@ def check_language(language: str) -> str:
     return language
 
 
+def check_temperature(temperature: float) -> float:
+    """The temperature itself.
+
+    Raises:
+        OptionError: It is no number from 0 (greedy) to 2.
+    """
+    if isinstance(temperature, (int, float)) and 0 <= temperature <= 2:
+        return float(temperature)
+    raise OptionError(
+        f"temperature is {temperature!r}.\n"
+        "  Expected 0 (the likeliest words) to 2; the released models' authors use 0.1.",
+        code="bad_number",
+    )
+
+
 def unknown(kind: str, got: object, expected: Sequence[str]) -> str:
     """Message for a name that does not exist, with the nearest that does."""
     near = difflib.get_close_matches(str(got), expected, n=1)

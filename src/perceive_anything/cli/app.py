@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("image", "Segment and describe regions of images."),
     "models": ("models", "List the models that can be named with --model."),
+    "convert": ("convert", "Convert a released PAM checkpoint to this package's layout."),
     "train": ("train", "Train a model from a recipe."),
     "eval": ("eval", "Measure a model on annotated images."),
     "doctor": ("doctor", "Check this installation and say what would make it better."),

@@ -45,14 +45,16 @@ class Request:
     prompts: Sequence[Prompt]
     tasks: tuple[str, ...]
     language: str
+    max_new_tokens: int | None
+    temperature: float
 
 
 class LazyModel:
     """Loads the model when the first image that can be answered needs it."""
 
-    def __init__(self, name: str, device: str | None) -> None:
+    def __init__(self, name: str, sam2: str | None, device: str | None, dtype: str | None) -> None:
         """Remember what to load."""
-        self.name, self.device = name, device
+        self.name, self.sam2, self.device, self.dtype = name, sam2, device, dtype
         self._perceiver: Perceiver | None = None
 
     def get(self) -> Perceiver:
@@ -60,7 +62,9 @@ class LazyModel:
         if self._perceiver is None:
             from perceive_anything.pipeline import Perceiver
 
-            self._perceiver = Perceiver.from_pretrained(self.name, device=self.device)
+            self._perceiver = Perceiver.from_pretrained(
+                self.name, sam2=self.sam2, device=self.device, dtype=self.dtype
+            )
         return self._perceiver
 
 
@@ -100,6 +104,22 @@ def image(
     device: Annotated[
         str | None, typer.Option(metavar="cpu|cuda|mps", help="Default: see perceive doctor.")
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="float32, float16 or bfloat16. [float32 on a CPU]"),
+    ] = None,
+    sam2: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER|SIZE", help="SAM 2.1 of a released PAM folder that has none."
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="Above 0 samples; released: 0.1. [likeliest words]")
+    ] = 0.0,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Longest text, in tokens.")
+    ] = None,
     json_to: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE|-", help="One JSON object."),
@@ -120,17 +140,23 @@ def image(
 ) -> None:
     """Segment and describe regions of images."""
     from perceive_anything.cli.output import Outputs
-    from perceive_anything.tasks import ALL_TASKS, check_language, check_tasks
+    from perceive_anything.tasks import (
+        ALL_TASKS,
+        check_language,
+        check_tasks,
+        check_temperature,
+    )
 
     tasks = check_tasks(tuple(task or ALL_TASKS))
     check_language(lang)
+    check_temperature(temperature)
     values = {"box": box or [], "point": point or [], "points": points or [], "mask": mask or []}
     prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values)
     outputs = Outputs(paths, json_to=json_to, jsonl_to=jsonl_to, save=save, quiet=quiet)
     with outputs:
-        ok = _answer_all(
-            paths, Request(prompts, tasks, lang), LazyModel(model, device), outputs, debug=debug
-        )
+        request = Request(prompts, tasks, lang, max_new_tokens, temperature)
+        lazy = LazyModel(model, sam2, device, dtype)
+        ok = _answer_all(paths, request, lazy, outputs, debug=debug)
     if not ok:
         raise typer.Exit(2)
 
@@ -183,7 +209,11 @@ def _perceive(
 
     session = perceiver.image(array)
     regions = session.perceive(
-        list(request.prompts), tasks=request.tasks, language=request.language
+        list(request.prompts),
+        tasks=request.tasks,
+        language=request.language,
+        max_new_tokens=request.max_new_tokens,
+        temperature=request.temperature,
     )
     return ImageResult(
         source=path,

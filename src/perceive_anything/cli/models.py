@@ -1,11 +1,10 @@
-"""`perceive models`: what --model can name.
+"""`perceive models`: what --model can name, what of it is on this machine, and how to get the rest.
 
-Reads file sizes of the embedded model; loads nothing and asks no hub.
+Looks at folders only; loads nothing and asks no hub.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,38 +15,39 @@ from perceive_anything.assets import NANO
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@dataclass(frozen=True)
-class PublishedModel:
-    """A model on the hub, in a line."""
-
-    hub_id: str
-    summary: str
-
-
-PUBLISHED = (
-    PublishedModel(
-        "Perceive-Anything/PAM-1.5B", "SAM 2.1 Hiera-L + Qwen2.5-1.5B; GPU, or a patient CPU"
-    ),
-    PublishedModel("Perceive-Anything/PAM-3B", "SAM 2.1 Hiera-L + Qwen2.5-3B; GPU"),
-)
-PUBLISHED_LICENSE = "licence: see the model's page on the hub"
-
-
 @app.command()
 def models(
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
 ) -> None:
     """List the models that can be named with --model."""
-    weights = sorted(NANO.glob("*.safetensors"))
-    size_mb = sum(path.stat().st_size for path in weights) / 1e6
-    state = f"{size_mb:.1f} MB" if weights else "NOT FOUND: reinstall perceive-anything"
+    from perceive_anything.hub import PUBLISHED, SAM2_HUB_ID, cached_folder
+
     typer.echo("nano (default)")
+    state = f"{_weights_gb(NANO) * 1e3:.1f} MB" if _weights_gb(NANO) else "NOT FOUND: reinstall"
     typer.echo(f"  embedded, any CPU, offline; {state}; licence: {_card_license(NANO)}")
     typer.echo(f"  {NANO}")
     for model in PUBLISHED:
         typer.echo(model.hub_id)
-        typer.echo(f"  {model.summary}; {PUBLISHED_LICENSE}")
-    typer.echo("yours: --model FOLDER, as written by save_pretrained or `perceive train`")
+        typer.echo(f"  {model.parts}; about {model.bfloat16_gb:.1f} GB in bfloat16")
+        typer.echo(f"  licence: {model.licence}; terms of the whole: its page on the hub")
+        typer.echo(f"  {_state(model.hub_id, cached_folder(model.hub_id))}")
+    typer.echo(f"{SAM2_HUB_ID} (for a released folder without SAM 2.1; --sam2 takes files too)")
+    typer.echo(f"  {_state(SAM2_HUB_ID, cached_folder(SAM2_HUB_ID))}")
+    typer.echo(
+        "yours: --model FOLDER, written by save_pretrained, `perceive train` or `perceive convert`"
+    )
+
+
+def _state(hub_id: str, folder: Path | None) -> str:
+    if folder is None:
+        return f"not on this machine; get it with: hf download {hub_id}"
+    return f"on this machine, {_weights_gb(folder):.1f} GB: {folder}"
+
+
+def _weights_gb(folder: Path) -> float:
+    """Size of a folder's weights files."""
+    kinds = (".safetensors", ".pt", ".bin")
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.suffix in kinds) / 1e9
 
 
 def _card_license(folder: Path) -> str:

@@ -5,12 +5,17 @@ Knows the model and the processor; regions come as features, answers go out as t
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 
+# Where the model's own settings give no bound; nano's texts are short.
 MAX_NEW_TOKENS = {"recognize": 24, "explain": 96, "caption": 48, "describe": 128}
 
 
@@ -39,6 +44,36 @@ def answer_prefix(
     return torch.cat([head, visual_RVD.to(head.dtype), tail], 1)
 
 
+def generation_settings(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    task: str,
+    max_new_tokens: int | None = None,
+    temperature: float = 0.0,
+) -> GenerationConfig:
+    """The model's own settings (`generation_config.json`), greedy unless a temperature is given.
+
+    Args:
+        model: Any PAM.
+        processor: Its processor.
+        task: One of the text tasks.
+        max_new_tokens: Upper bound; by default the model's, or one that suits the task.
+        temperature: 0 for greedy decoding; the release samples at 0.1.
+    """
+    own = copy.deepcopy(model.language_model.generation_config)
+    tokenizer = processor.tokenizer
+    ends = {tokenizer.eos_token_id} | set(np.atleast_1d(own.eos_token_id or []).tolist())
+    own.eos_token_id = sorted(ends - {None})
+    own.pad_token_id = tokenizer.pad_token_id
+    own.max_new_tokens = max_new_tokens or own.max_new_tokens or MAX_NEW_TOKENS[task]
+    own.do_sample = temperature > 0
+    own.temperature = temperature or None
+    own.top_p = None
+    if not own.do_sample:
+        own.top_k = None
+    return own
+
+
 @torch.inference_mode()
 def write_answers(
     model: PamForConditionalGeneration,
@@ -47,8 +82,9 @@ def write_answers(
     task: str,
     language: str,
     max_new_tokens: int | None = None,
+    temperature: float = 0.0,
 ) -> list[str]:
-    """Greedy answers of R regions to one task.
+    """Answers of R regions to one task.
 
     Args:
         model: Any PAM.
@@ -56,16 +92,13 @@ def write_answers(
         visual_RVD: Visual rows of the regions.
         task: One of the four text tasks.
         language: "en" or "zh".
-        max_new_tokens: Upper bound; by default one that suits the task.
+        max_new_tokens: Upper bound; by default the model's, or one that suits the task.
+        temperature: 0 for greedy decoding; the release samples at 0.1.
     """
     embeds = answer_prefix(model, processor, visual_RVD, task, language)
-    tokenizer = processor.tokenizer
     ids = model.language_model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
-        max_new_tokens=max_new_tokens or MAX_NEW_TOKENS[task],
-        do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        generation_config=generation_settings(model, processor, task, max_new_tokens, temperature),
     )
     return [processor.decode_answer(row) for row in ids]

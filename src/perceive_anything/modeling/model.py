@@ -6,13 +6,14 @@ Shape suffixes: B images, R regions, L text positions, V visual rows, D language
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     PreTrainedModel,
-    Sam2VideoModel,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -25,6 +26,10 @@ from perceive_anything.modeling.segmenter import (
     decode_regions,
     encode_images,
 )
+from perceive_anything.modeling.tracking import PamSam2VideoModel
+
+# Positions of prompts and cells: bfloat16 has eight bits, an image side of 1024 needs ten.
+KEPT_IN_FLOAT32 = "positional_embedding"
 
 
 def _projector(inputs: int, width: int) -> nn.Sequential:
@@ -39,6 +44,7 @@ class PamPreTrainedModel(PreTrainedModel):
     base_model_prefix = "pam"
     main_input_name = "pixel_values"
     _supports_sdpa = True
+    _keep_in_fp32_modules_strict = {KEPT_IN_FLOAT32}  # noqa: RUF012 - the shape that transformers reads
 
     def _init_weights(self, module: nn.Module) -> None:
         """Newlines and the perceiver's position matrix; every other part initialises itself."""
@@ -62,7 +68,7 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         super().__init__(config)
         perceiver, width = config.perceiver_config, config.text_config.hidden_size
         perceiver._attn_implementation = config._attn_implementation
-        self.sam = Sam2VideoModel(config.sam_config)
+        self.sam = PamSam2VideoModel(config.sam_config, render_prompts=config.render_prompts)
         self.perceiver = SemanticPerceiver(perceiver)
         self.image_projector = _projector(perceiver.image_shuffle**2 * perceiver.hidden_size, width)
         self.semantic_projector = _projector(perceiver.hidden_size, width)
@@ -115,6 +121,21 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             newlines[1],
         ]
         return torch.cat(rows, 1)
+
+    def clip_rows(self, frames: Sequence[RegionFeatures]) -> Tensor:
+        """Rows of the language model's input for regions followed through a clip.
+
+        Args:
+            frames: What is seen of the R regions on each sampled frame, in time order.
+
+        Returns:
+            (R, V, D): per frame its `visual_rows` (the first dense) and the frame newline.
+        """
+        parts = []
+        for index, regions in enumerate(frames):
+            rows = self.visual_rows(regions, dense=index == 0)
+            parts += [rows, self.frame_newline.expand(len(rows), 1, -1)]
+        return torch.cat(parts, 1)
 
     def splice(self, input_ids: Tensor, visual_RVD: Tensor) -> Tensor:
         """Token embeddings with the visual rows in the places of `image_token_id`.

@@ -54,7 +54,7 @@ class SemanticPerceiver(nn.Module):
         angles = (2 * torch.stack([x, y], -1) - 1) @ self.positional_embedding.float()
         angles = 2 * torch.pi * angles
         code = torch.cat([angles.sin(), angles.cos()], -1).permute(2, 0, 1)
-        return code.to(self.positional_embedding.dtype)
+        return code.to(self.semantic_tokens.weight.dtype)
 
     def forward(
         self, embedding_RCHW: Tensor, mask_tokens_RQC: Tensor, *, dense: bool = True

@@ -22,6 +22,8 @@ from perceive_anything.modeling.prompts import chat_pieces
 from perceive_anything.modeling.segmenter import BOX_LABELS, PAD_LABEL, PADDING_ROW, PromptTensors
 from perceive_anything.types import Box, Mask, Points, Prompt
 
+CLIP_FRAMES = 16
+
 
 class PamImageProcessor(PilBackend):
     """RGB -> square float tensor, bicubic, aspect ratio not kept, normalised."""
@@ -140,6 +142,17 @@ class PamProcessor(ProcessorMixin):
     def decode_answer(self, token_ids: Sequence[int] | Tensor) -> str:
         """New token ids -> text without special tokens."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=True).strip()
+
+
+def clip_frames(num_frames: int) -> list[int]:
+    """The frames of a clip that the language model reads: the first and 15 spread over the rest.
+
+    Args:
+        num_frames: Frames of the clip; all of them are read where there are no more than 16.
+    """
+    if num_frames <= CLIP_FRAMES:
+        return list(range(num_frames))
+    return [0, *np.linspace(1, num_frames - 1, CLIP_FRAMES - 1).astype(int).tolist()]
 
 
 def restore_masks(mask_logits: Tensor, size_wh: tuple[int, int]) -> np.ndarray:

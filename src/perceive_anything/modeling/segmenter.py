@@ -141,14 +141,14 @@ def _decode_equal(
     output = torch.cat(
         [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
     )
-    tokens = torch.cat([output.expand(num_regions, -1, -1), sparse_R1PC[:, 0]], 1)
+    sparse_RPC = sparse_R1PC[:, 0].to(output.dtype)  # positions come in float32
+    tokens = torch.cat([output.expand(num_regions, -1, -1), sparse_RPC], 1)
+    positions = sam.get_image_wide_positional_embeddings().to(output.dtype)
     dense = _dense_prompt(sam, prompts, render=render)
     tokens, cells_R1KC = decoder.transformer(
         point_embeddings=tokens[:, None],
         image_embeddings=regions.embedding + dense,
-        image_positional_embeddings=sam.get_image_wide_positional_embeddings().expand(
-            num_regions, -1, -1, -1
-        ),
+        image_positional_embeddings=positions.expand(num_regions, -1, -1, -1),
         attention_similarity=None,
     )
     tokens = tokens[:, 0]
@@ -189,13 +189,23 @@ def _tapped_tokens(
 ) -> Tensor:
     """[token 0 if its mask is stable else the best of tokens 1..3, token 0], (R, 2, C)."""
     decoder = sam.mask_decoder
-    logits, delta = all_masks[:, 0].flatten(1), decoder.dynamic_multimask_stability_delta
-    inner, outer = (logits > delta).sum(1).float(), (logits > -delta).sum(1).float()
-    stability = torch.where(outer > 0, inner / outer, 1.0)
-    stable = stability >= decoder.dynamic_multimask_stability_thresh
+    scores = stability_score(all_masks, decoder.dynamic_multimask_stability_delta)
+    stable = scores >= decoder.dynamic_multimask_stability_thresh
     best = torch.where(stable, 0, iou[:, 1:].argmax(1) + 1)
     rows = torch.arange(len(best), device=best.device)
     return torch.stack([mask_tokens[rows, best], mask_tokens[:, 0]], 1)
+
+
+def stability_score(all_masks: Tensor, delta: float) -> Tensor:
+    """How little mask 0 changes with its threshold: (R, 4, h, h) logits -> (R,), 0..1.
+
+    Args:
+        all_masks: Logits of the four masks.
+        delta: Distance of the two thresholds from 0.
+    """
+    logits = all_masks[:, 0].flatten(1)
+    inner, outer = (logits > delta).sum(1).float(), (logits > -delta).sum(1).float()
+    return torch.where(outer > 0, inner / outer, 1.0)
 
 
 def _dense_prompt(sam: Sam2VideoModel, prompts: PromptTensors, *, render: bool) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -17,7 +18,14 @@ from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.results import Region
-from perceive_anything.tasks import ALL_TASKS, SEGMENT, TASK_FIELD, check_language, check_tasks
+from perceive_anything.tasks import (
+    ALL_TASKS,
+    SEGMENT,
+    TASK_FIELD,
+    check_language,
+    check_tasks,
+    check_temperature,
+)
 from perceive_anything.types import Mask, Prompt
 
 if TYPE_CHECKING:
@@ -26,6 +34,16 @@ if TYPE_CHECKING:
     from perceive_anything.modeling.segmenter import RegionFeatures
 
 REGIONS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Which texts are written, and how."""
+
+    tasks: tuple[str, ...]
+    language: str
+    max_new_tokens: int | None
+    temperature: float
 
 
 class ImageSession:
@@ -62,12 +80,12 @@ class ImageSession:
     @overload
     def perceive(
         self, prompts: Prompt, *, tasks: Sequence[str] = ..., language: str = ...,
-        max_new_tokens: int | None = ...,
+        max_new_tokens: int | None = ..., temperature: float = ...,
     ) -> Region: ...  # fmt: skip
     @overload
     def perceive(
         self, prompts: Sequence[Prompt], *, tasks: Sequence[str] = ..., language: str = ...,
-        max_new_tokens: int | None = ...,
+        max_new_tokens: int | None = ..., temperature: float = ...,
     ) -> list[Region]: ...  # fmt: skip
     def perceive(
         self,
@@ -76,6 +94,7 @@ class ImageSession:
         tasks: Sequence[str] = ALL_TASKS,
         language: str = "en",
         max_new_tokens: int | None = None,
+        temperature: float = 0.0,
     ) -> Region | list[Region]:
         """Segment and describe regions of this image.
 
@@ -83,14 +102,17 @@ class ImageSession:
             prompts: One prompt (`Box`, `Points`, `Mask`; pixels of the original image) or a list.
             tasks: Which texts to write; fewer tasks generate fewer tokens.
             language: "en" or "zh".
-            max_new_tokens: Upper bound for each text; by default one that suits the task.
+            max_new_tokens: Upper bound for each text; by default the model's, or one that suits the
+                task.
+            temperature: 0 writes the likeliest words, the same ones each time; above 0 samples (the
+                released models' authors use 0.1).
 
         Returns:
             One `Region` for one prompt, a list in the order of the prompts for a list.
 
         Raises:
             PromptError: A prompt lies outside the image, or there is none.
-            OptionError: An unknown task or language.
+            OptionError: An unknown task or language, or a temperature below 0.
 
         Example:
             >>> image = Perceiver.from_pretrained().image("cat.jpg")  # doctest: +SKIP
@@ -98,6 +120,7 @@ class ImageSession:
             'cat'
         """
         wanted, language = check_tasks(tasks), check_language(language)
+        writing = Writing(wanted, language, max_new_tokens, check_temperature(temperature))
         several = isinstance(prompts, Sequence)
         batch: list[Prompt] = list(prompts) if isinstance(prompts, Sequence) else [prompts]
         if not batch:
@@ -111,25 +134,18 @@ class ImageSession:
         regions: list[Region] = []
         for start in range(0, len(batch), REGIONS_AT_ONCE):
             chunk = batch[start : start + REGIONS_AT_ONCE]
-            regions += self._perceive(chunk, start, wanted, language, max_new_tokens)
+            regions += self._perceive(chunk, start, writing)
         return regions if several else regions[0]
 
     @torch.inference_mode()
-    def _perceive(
-        self,
-        prompts: list[Prompt],
-        first_id: int,
-        tasks: Sequence[str],
-        language: str,
-        max_new_tokens: int | None,
-    ) -> list[Region]:
+    def _perceive(self, prompts: list[Prompt], first_id: int, writing: Writing) -> list[Region]:
         start = time.perf_counter()
         tensors = self._processor.prompt_tensors(prompts, [self.size_wh] * len(prompts))
         features = self._model.segment(self._features, tensors.to(self._model.device))
         masks = restore_masks(features.mask_logits, self.size_wh)
         self.timing_s["segment"] += time.perf_counter() - start
         start = time.perf_counter()
-        texts = self._texts(features, tasks, language, max_new_tokens)
+        texts = self._texts(features, writing)
         self.timing_s["text"] += time.perf_counter() - start
         present = (features.object_logit > 0).float() * features.iou[:, 0].float()
         scores = present.clamp(0, 1).tolist()
@@ -138,21 +154,21 @@ class ImageSession:
             for i, prompt in enumerate(prompts)
         ]
 
-    def _texts(
-        self,
-        features: RegionFeatures,
-        tasks: Sequence[str],
-        language: str,
-        max_new_tokens: int | None,
-    ) -> dict[str, list[str]]:
+    def _texts(self, features: RegionFeatures, writing: Writing) -> dict[str, list[str]]:
         """Texts by field of `Region`, one a region."""
-        written = [task for task in tasks if task != SEGMENT]
+        written = [task for task in writing.tasks if task != SEGMENT]
         if not written:
             return {}
         visual = self._model.visual_rows(features)
         return {
             TASK_FIELD[task]: write_answers(
-                self._model, self._processor, visual, task, language, max_new_tokens
+                self._model,
+                self._processor,
+                visual,
+                task,
+                writing.language,
+                writing.max_new_tokens,
+                writing.temperature,
             )
             for task in written
         }

