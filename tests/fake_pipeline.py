@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ class FakeSession:
         self.timing_s = {"encode": 0.25}
 
     def perceive(
-        self, prompts: Sequence[Prompt], *, tasks: Sequence[str], language: str
+        self, prompts: Sequence[Prompt], *, tasks: Sequence[str], language: str, **settings: object
     ) -> list[Region]:
         """One region a prompt."""
+        FakePerceiver.settings |= settings
         return [self._region(i, prompt, tasks, language) for i, prompt in enumerate(prompts)]
 
     def _region(self, index: int, prompt: Prompt, tasks: Sequence[str], language: str) -> Region:
@@ -48,6 +50,7 @@ class FakePerceiver:
     """Answers like a perceiver; counts how often it is loaded."""
 
     loaded = 0
+    settings: ClassVar[dict[str, object]] = {}
     device = "cpu"
     load_s = 0.5
 
@@ -55,9 +58,10 @@ class FakePerceiver:
         self.model_name = model
 
     @classmethod
-    def from_pretrained(cls, model: str = "nano", *, device: str | None = None) -> FakePerceiver:
+    def from_pretrained(cls, model: str = "nano", **settings: object) -> FakePerceiver:
         """Knows "nano" and a model with a fault."""
         cls.loaded += 1
+        cls.settings = settings
         if model == "faulty":
             raise RuntimeError("something we did not foresee\nwith a second line")
         if model != "nano":

@@ -334,6 +334,19 @@ def test_a_bug_keeps_what_was_answered(
     assert [entry["source"] for entry in json.loads(ran.stdout)["results"]] == [str(photo)]
 
 
+def test_settings_of_model_and_text_are_handed_on(run: Run, photo: Path) -> None:
+    options = "--sam2 large --dtype bfloat16 --device cpu --temperature 0.1 --max-new-tokens 7"
+    assert run("image", photo, *BOX, *options.split()).code == 0
+    assert fake_pipeline.FakePerceiver.settings == {
+        "sam2": "large",
+        "dtype": "bfloat16",
+        "device": "cpu",
+        "temperature": 0.1,
+        "max_new_tokens": 7,
+    }
+    check_refusal(run("image", photo, *BOX, "--temperature", "-1"), "temperature is -1")
+
+
 def test_unknown_commands_name_the_near_one(run: Run) -> None:
     check_refusal(run("imge"), "image")
 

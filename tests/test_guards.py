@@ -17,8 +17,19 @@ from perceive_anything.cli.app import COMMANDS
 PACKAGE = Path(perceive_anything.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text("utf-8")) for path in FILES}
-UNWANTED = {"torchvision", "timm", "cv2", "decord", "hydra", "omegaconf"}
-LIGHT = ("types", "errors", "tasks", "masks", "media", "config", "results", "export", "data.packs")
+UNWANTED = {"torchvision", "timm", "cv2", "decord", "hydra", "omegaconf", "flash_attn"}
+LIGHT = (
+    "types",
+    "errors",
+    "tasks",
+    "masks",
+    "media",
+    "config",
+    "results",
+    "export",
+    "data.packs",
+    "hub",
+)
 README = (PACKAGE.parent.parent / "README.md").read_text("utf-8")
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from fixture_checkpoint import SAM_PREFIX
 from skimage import data
 
 from perceive_anything.media import save_image
@@ -30,6 +32,16 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def put_released(command, folder, released, state):
+    """A small checkpoint where the README has a published one, and SAM 2's file beside it."""
+    for name in ("PAM-1.5B", "pam15"):
+        if name in command and f"convert PAM-1.5B {name}" not in command:
+            (folder / name).symlink_to(released)
+    if "sam2.1_hiera_large.pt" in command:
+        own = {k.removeprefix(SAM_PREFIX): v for k, v in state.items() if k.startswith(SAM_PREFIX)}
+        torch.save({"model": own}, folder / "sam2.1_hiera_large.pt")
+
+
 def run(arguments, folder):
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
@@ -37,7 +49,8 @@ def run(arguments, folder):
 
 
 @pytest.mark.parametrize("command", RUNNABLE)
-def test_command(command, folder):
+def test_command(command, folder, released, state):
+    put_released(command, folder, released, state)
     done = run(["-m", "perceive_anything.cli", *shlex.split(command)[1:]], folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

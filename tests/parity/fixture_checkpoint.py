@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from fixture_weights import fixture_tensor
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from perceive_anything.data.tokenizer import train_tokenizer
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
 
 SAM_PREFIX = "model.vision_tower.sam2_model_predictor."
@@ -52,27 +52,6 @@ def write_shards(state, folder):
 
 
 def write_tokenizer(folder, vocab_size):
-    """A byte-level BPE with Qwen's marks, trained on the task texts."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=min(vocab_size - len(marks), 900),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    texts = [
-        p for language in TASK_TEXTS for t in TASK_TEXTS[language] for p in chat_pieces(t, language)
-    ]
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens(marks)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "Qwen2Tokenizer",
-        "eos_token": "<|im_end|>",
-        "pad_token": "<|endoftext|>",
-        "bos_token": None,
-        "model_max_length": 12288,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    """A small one of Qwen's kind, trained on the task texts."""
+    texts = [chat_pieces(task, lang) for lang in TASK_TEXTS for task in TASK_TEXTS[lang]]
+    train_tokenizer([piece for pair in texts for piece in pair], min(vocab_size, 900), folder)

@@ -22,6 +22,7 @@ from perceive_anything.modeling.segmenter import RegionFeatures, stability_score
 from perceive_anything.modeling.tracking import Tracker
 
 TOLERANCE, MARGIN = 1e-4, 1e-3
+OK, DIFFERS, UNKNOWN = "ok", "DIFFERS", "not compared: no such array here"
 PLACEHOLDER = -200
 OVERRIDE = "override:"
 # Stored inputs, not answers.
@@ -36,10 +37,14 @@ class Line:
     run: str
     name: str
     error: float
-    ok: bool
+    verdict: str
 
     def __str__(self):
-        return f"{self.run:16} {self.name:24} {self.error:9.2e}  {'ok' if self.ok else 'DIFFERS'}"
+        return f"{self.run:16} {self.name:24} {self.error:9.2e}  {self.verdict}"
+
+    @property
+    def ok(self):
+        return self.verdict != DIFFERS
 
 
 def load_run(fixture, run):
@@ -89,7 +94,7 @@ def check_run(pam, fixture, run, stored):
         ours["stability_score_mask0"] = stored["stability_score_mask0"].flatten().clamp(low, high)
     for name, expected in stored.items():
         if name not in ours:
-            yield Line(run, f"{name}: unknown", float("nan"), False)
+            yield Line(run, name, float("nan"), UNKNOWN)
         else:
             yield compare(run, name, ours[name], expected, margin)
 
@@ -97,11 +102,11 @@ def check_run(pam, fixture, run, stored):
 def compare(run, name, ours, expected, margin):
     expected = expected.to(torch.float64)
     if ours.numel() != expected.numel():
-        return Line(run, f"{name} {tuple(ours.shape)}", float("inf"), False)
+        return Line(run, f"{name} {tuple(ours.shape)}", float("inf"), DIFFERS)
     error = (ours.reshape(expected.shape).to(torch.float64) - expected).abs().max().item()
     if name in EXACT:
-        return Line(run, name, error, error == 0 or margin <= MARGIN)
-    return Line(run, name, error, error <= TOLERANCE)
+        return Line(run, name, error, OK if error == 0 or margin <= MARGIN else DIFFERS)
+    return Line(run, name, error, OK if error <= TOLERANCE else DIFFERS)
 
 
 def prompts_of(meta, run, stored):
@@ -156,6 +161,7 @@ def region_answers(pam, regions):
         "obj_ptr": pam.model.sam.object_pointer(regions),
         "stability_score_mask0": stability_bounds(pam.model.sam, regions.all_masks),
         "mid_mask_tokens_out": regions.mask_tokens,
+        "mid_image_embed": regions.embedding,
         "mid_image_embed_sub": regions.embedding[:, :, ::4, ::4],
     }
 
@@ -176,6 +182,7 @@ def text_answers(pam, rows, stored):
         do_sample=False,
     )
     return {
+        "inputs_embeds": embeds,
         "inputs_embeds_head": embeds[:, :24],
         "inputs_embeds_tail": embeds[:, -40:],
         "visual_tokens_rowmean": embeds.mean(-1),
@@ -200,14 +207,16 @@ def read_picture(path):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fixtures", nargs="+", type=Path, metavar="FIXTURE_DIR")
-    failed = 0
+    lines = []
     for fixture in parser.parse_args(argv).fixtures:
         print(fixture)
         for line in check_fixture(fixture):
-            failed += not line.ok
-            print(line)
-    print("all arrays agree" if not failed else f"{failed} arrays differ")
-    return 1 if failed else 0
+            lines.append(line)
+            print(line, flush=True)
+    differ = sum(not line.ok for line in lines)
+    agree = sum(line.verdict == OK for line in lines)
+    print(f"{agree} arrays agree, {differ} differ")
+    return 1 if differ or not agree else 0
 
 
 if __name__ == "__main__":

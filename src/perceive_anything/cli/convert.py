@@ -14,8 +14,8 @@ HELP = """Convert a released PAM checkpoint to this package's layout.
 The result loads without the original files and needs no --sam2.
 
 \b
-perceive convert PAM-1.5B pam-1.5b --sam2 sam2.1_hiera_large.pt --dtype bfloat16
-perceive image photo.jpg --box 10,20,300,400 --model pam-1.5b
+perceive convert PAM-1.5B pam15 --sam2 sam2.1_hiera_large.pt --dtype bfloat16
+perceive image photo.jpg --box 10,20,300,400 --model pam15
 """
 
 

@@ -14,9 +14,10 @@ from transformers import GenerationConfig
 
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.modeling.prompts import CHAT_TOKENS
 
 # Where the model's own settings give no bound; nano's texts are short.
-MAX_NEW_TOKENS = {"recognize": 24, "explain": 96, "caption": 48, "describe": 128}
+MAX_NEW_TOKENS = {"recognize": 24, "explain": 96, "caption": 48, "describe": 128, "video": 64}
 
 
 def answer_prefix(
@@ -62,8 +63,8 @@ def generation_settings(
     """
     own = copy.deepcopy(model.language_model.generation_config)
     tokenizer = processor.tokenizer
-    ends = {tokenizer.eos_token_id} | set(np.atleast_1d(own.eos_token_id or []).tolist())
-    own.eos_token_id = sorted(ends - {None})
+    turn_end = tokenizer.convert_tokens_to_ids(CHAT_TOKENS[1])
+    own.eos_token_id = sorted({turn_end, *np.atleast_1d(own.eos_token_id or turn_end).tolist()})
     own.pad_token_id = tokenizer.pad_token_id
     own.max_new_tokens = max_new_tokens or own.max_new_tokens or MAX_NEW_TOKENS[task]
     own.do_sample = temperature > 0

@@ -5,9 +5,10 @@ Knows folders; which folder a name means is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +26,7 @@ from perceive_anything.modeling.convert.files import placed_tensors, tensors_of_
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 
+WEIGHTS = "model.safetensors"
 Loaded = tuple[PamForConditionalGeneration, PamProcessor]
 
 
@@ -46,7 +48,7 @@ def load_folder(
         ModelError: A file or tensor is missing, damaged or does not fit.
         OptionError: `sam2` is given for a model that has its own.
     """
-    with _no_progress_bars():
+    with _quiet():
         if is_original(folder):
             checkpoint = open_original(folder, sam2, fetch)
             processor = original_processor(folder, checkpoint.config)
@@ -64,7 +66,11 @@ def _load_ours(folder: Path, dtype: torch.dtype) -> Loaded:
     try:
         processor = PamProcessor.from_pretrained(folder)
         model, report = PamForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         tensors_of_folder(folder)  # says more of a damaged file
@@ -74,32 +80,44 @@ def _load_ours(folder: Path, dtype: torch.dtype) -> Loaded:
             "`perceive models` lists the models.",
             code="bad_model",
         ) from error
-    for what, keys in (
-        ("lacks", report["missing_keys"]),
-        ("has left over", report["unexpected_keys"]),
-    ):
-        if keys:
-            name = min(keys)
-            file = placed_tensors(folder).get(name, "model.safetensors")
-            raise ModelError(
-                f"model {folder} {what} {len(keys)} tensors, such as {name} ({file}).\n"
-                "  config.json and weights must be of one model; copy or convert it again.",
-                code="bad_model",
-            )
+    _check_report(folder, report)
     if (folder / "generation_config.json").is_file():
         model.language_model.generation_config = GenerationConfig.from_pretrained(folder)
     return model, processor
 
 
+def _check_report(folder: Path, report: Mapping[str, Iterable[Any]]) -> None:
+    """Transformers fills what is missing with random numbers; here that is an error."""
+    found = {
+        "missing": sorted(report["missing_keys"]),
+        "unexpected": sorted(report["unexpected_keys"]),
+        "of the wrong shape": sorted(name for name, *_ in report["mismatched_keys"]),
+    }
+    placed = placed_tensors(folder)
+    complaints = [
+        f"{len(names)} {what}, such as {names[0]} in {placed.get(names[0], WEIGHTS)}"
+        for what, names in found.items()
+        if names
+    ]
+    if complaints:
+        raise ModelError(
+            f"the weights of {folder} do not fit: {'; '.join(complaints)}.\n"
+            "  config.json and weights must be of one model; copy or convert it again.",
+            code="bad_model",
+        )
+
+
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Transformers draws bars on stderr for half a second of loading; users want answers."""
-    shown = logging.is_progress_bar_enabled()
+def _quiet() -> Iterator[None]:
+    """Transformers draws bars and tables of keys on stderr; our errors say what a user needs."""
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()
 
 

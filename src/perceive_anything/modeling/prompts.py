@@ -5,7 +5,6 @@ Knows strings only. Source: the released checkpoints of PAM (arXiv 2506.05302).
 
 from __future__ import annotations
 
-IMAGE_PLACEHOLDER = "<image>"
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
 SYSTEM = "You are a helpful assistant."
 CHAT_HEAD = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"

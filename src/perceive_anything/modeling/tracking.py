@@ -96,6 +96,27 @@ class PamSam2VideoModel(Sam2VideoModel):
         given = prompts.masks.flatten(1).any(1).view(-1, 1, 1, 1)
         return torch.where(given, 20.0 * prompts.masks.float() - 10.0, full)
 
+    def _batch_encode_memories(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        objects_needing_memory_encoding: list[int],
+        high_res_masks_for_memory: list[Tensor],
+        object_score_logits_for_memory: list[Tensor],
+        is_mask_from_pts_per_obj: list[bool],
+    ) -> None:
+        """One object at a time: transformers binarises all masks of a frame if one is prompted."""
+        for row in zip(
+            objects_needing_memory_encoding,
+            high_res_masks_for_memory,
+            object_score_logits_for_memory,
+            is_mask_from_pts_per_obj,
+            strict=True,
+        ):
+            super()._batch_encode_memories(
+                inference_session, frame_idx, *([value] for value in row)
+            )
+
     def _encode_new_memory(
         self,
         current_vision_feats: Tensor,

@@ -103,17 +103,17 @@ def open_original(
         text_config=_text_config(settings, folder),
     )
     tensors = _match(_shapes(config), found, config.tie_word_embeddings, folder, source)
-    return OriginalCheckpoint(folder, config, generation_settings(folder), tensors)
+    return OriginalCheckpoint(folder, config, _generation(folder, settings), tensors)
 
 
-def generation_settings(folder: Path) -> GenerationConfig:
-    """`generation_config.json` of a released folder, or what the release passes by hand."""
+def _generation(folder: Path, settings: Mapping[str, Any]) -> GenerationConfig:
+    """The folder's own `generation_config.json` if it has one; the length is the release's."""
     if (folder / "generation_config.json").is_file():
-        settings = GenerationConfig.from_pretrained(folder)
+        generation = GenerationConfig.from_pretrained(folder)
     else:
-        settings = GenerationConfig()
-    settings.max_new_tokens = MAX_NEW_TOKENS
-    return settings
+        generation = GenerationConfig(eos_token_id=settings.get("eos_token_id"))
+    generation.max_new_tokens = MAX_NEW_TOKENS
+    return generation
 
 
 def _text_config(settings: Mapping[str, Any], folder: Path) -> Qwen2Config:

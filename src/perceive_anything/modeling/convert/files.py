@@ -11,6 +11,7 @@ import math
 import pickle
 import re
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -172,8 +173,9 @@ def _damage(path: Path) -> str | None:
 
 
 def _pickled(path: Path) -> Iterator[tuple[str, StoredTensor]]:
+    mapped = zipfile.is_zipfile(path)  # files of old PyTorch cannot be
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise ModelError(
             f"weights file {path} was not read: it is damaged, or a pickle that holds more than "

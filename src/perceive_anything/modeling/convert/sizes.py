@@ -54,9 +54,9 @@ def size_named(text: str) -> str | None:
     return "base-plus" if match[0].startswith("base") else match[0]
 
 
-def sam_config_of_size(size: str) -> Sam2VideoConfig:
+def sam_config_of_size(name: str) -> Sam2VideoConfig:
     """Configuration of a published SAM 2.1: "tiny", "small", "base-plus" or "large"."""
-    model = {"image_encoder": {"trunk": _TRUNKS[size]}, "no_obj_embed_spatial": True}
+    model = {"image_encoder": {"trunk": _TRUNKS[name]}, "no_obj_embed_spatial": True}
     return sam_config_of_yaml({"model": model})
 
 

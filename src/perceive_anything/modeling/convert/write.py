@@ -40,24 +40,30 @@ def convert_original(
         progress: Called with a line after each shard.
 
     Raises:
-        OptionError: The target is in use.
+        OptionError: The target is in use or cannot be written.
         ModelError: The tokenizer is missing.
     """
     check_target(target)
     processor = original_processor(checkpoint.folder, checkpoint.config)
     partial = target.parent / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         _write_weights(checkpoint, partial, dtype, progress)
         checkpoint.config.architectures = ["PamForConditionalGeneration"]
         checkpoint.config.dtype = _stored(checkpoint, EMBEDDING, dtype).dtype
         checkpoint.config.save_pretrained(partial)
-        checkpoint.generation.save_pretrained(partial)
+        checkpoint.generation.to_json_file(partial / "generation_config.json")
         processor.save_pretrained(partial)
         if target.exists():
             target.rmdir()
         partial.rename(target)
+    except OSError as error:
+        raise OptionError(
+            f"{target} cannot be written: {error.strerror or error}\n"
+            "  Nothing is left of it; make room or name another folder.",
+            code="out_unwritable",
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
