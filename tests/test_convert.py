@@ -111,8 +111,9 @@ def test_sam2_given_by_hand_goes_before_the_folder_s_own(released, without_sam, 
 
 
 def test_sam2_that_is_nowhere_comes_from_the_hub(without_sam):
-    with pytest.raises(ModelError, match="asked the hub for facebook/sam2.1-hiera-large"):
+    with pytest.raises(ModelError, match="asked the hub for facebook/sam2.1-hiera-large") as told:
         load_folder(without_sam[0], torch.float32, None, no_hub)
+    assert "Give sam2 (--sam2)" in str(told.value)
     with pytest.raises(ModelError, match="asked the hub for facebook/sam2.1-hiera-small"):
         load_folder(without_sam[0], torch.float32, "small", no_hub)
 

@@ -86,13 +86,21 @@ def find_sam2(
         wanted = size or size_named(tower)
         if not inside and wanted is None:
             raise _missing(folder, f'mm_vision_tower "{tower}" names no known size')
-        weights = None if inside else fetch(f"facebook/sam2.1-hiera-{wanted}")
+        weights = None if inside else _fetch_size(str(wanted), folder, fetch)
     if weights is not None and (weights / "config.json").is_file():
         return _from_transformers(weights)
     config = sam_config_of_size(size) if size else _config_beside(weights, folder, tower)
     if weights is None:
         return Sam2Source(config)
     return Sam2Source(config, dict(_original_tensors(weights)), weights)
+
+
+def _fetch_size(name: str, folder: Path, fetch: Callable[[str], Path]) -> Path:
+    try:
+        return fetch(f"facebook/sam2.1-hiera-{name}")
+    except ModelError as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise _missing(folder, f"it holds none, and {why}") from error
 
 
 def _from_transformers(folder: Path) -> Sam2Source:
