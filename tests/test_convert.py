@@ -121,6 +121,8 @@ def test_sam2_that_is_nowhere_comes_from_the_hub(without_sam):
 def test_a_yaml_gives_only_the_configuration(released, without_sam, expected):
     yaml = FIXTURE / "sam2_config.yaml"
     assert_same(Perceiver.from_pretrained(released, sam2=yaml).model, expected)
+    with pytest.raises(ModelError, match=r'there is no file "sam2.1_hiera_l.pt"'):
+        Perceiver.from_pretrained(released, sam2="sam2.1_hiera_l.pt")
     with pytest.raises(ModelError, match="a yaml is only the configuration"):
         Perceiver.from_pretrained(without_sam[0], sam2=yaml)
 

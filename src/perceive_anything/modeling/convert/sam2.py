@@ -76,6 +76,8 @@ def find_sam2(
     """
     size = str(given) if str(given) in SIZES else None
     path = Path(given) if given is not None and size is None else None
+    if path is not None and path.suffix in (*WEIGHTS, *YAMLS) and not path.is_file():
+        raise _missing(folder, f'there is no file "{given}"')
     if path is not None and path.suffix in YAMLS:
         if not inside:
             raise _missing(folder, "a yaml is only the configuration")
