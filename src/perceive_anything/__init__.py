@@ -12,21 +12,31 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Box": "types",
+    "CaptionEvent": "events",
+    "EndEvent": "events",
+    "FrameEvent": "events",
     "ImageResult": "results",
     "Mask": "types",
     "PerceiveError": "errors",
     "Perceiver": "pipeline",
     "Points": "types",
     "Region": "results",
+    "Track": "tracks",
+    "VideoResult": "tracks",
 }
 __all__ = ["__version__", "tasks", *_HOMES]
 
 if TYPE_CHECKING:
     from perceive_anything import tasks as tasks
     from perceive_anything.errors import PerceiveError as PerceiveError
+    from perceive_anything.events import CaptionEvent as CaptionEvent
+    from perceive_anything.events import EndEvent as EndEvent
+    from perceive_anything.events import FrameEvent as FrameEvent
     from perceive_anything.pipeline import Perceiver as Perceiver
     from perceive_anything.results import ImageResult as ImageResult
     from perceive_anything.results import Region as Region
+    from perceive_anything.tracks import Track as Track
+    from perceive_anything.tracks import VideoResult as VideoResult
     from perceive_anything.types import Box as Box
     from perceive_anything.types import Mask as Mask
     from perceive_anything.types import Points as Points

@@ -39,6 +39,8 @@ CODES: dict[str, CodeInfo] = {
     "box_outside_image": CodeInfo(USER, 422, "A box reaches outside the image."),
     "file_missing": CodeInfo(USER, 400, "A file or folder does not exist."),
     "file_unreadable": CodeInfo(USER, 415, "A file is not of the expected kind."),
+    "frame_missing": CodeInfo(USER, 422, "A video has no frame of that number."),
+    "frame_size": CodeInfo(USER, 422, "The frames of a video are not all of one size."),
     "image_size": CodeInfo(USER, 413, "An image is empty, too small, too large or too elongated."),
     "image_truncated": CodeInfo(USER, 415, "An image file ends too early."),
     "mask_empty": CodeInfo(USER, 422, "A mask selects no pixel."),
@@ -48,6 +50,7 @@ CODES: dict[str, CodeInfo] = {
     "point_outside_image": CodeInfo(USER, 422, "A point lies outside the image."),
     "prompt_missing": CodeInfo(USER, 422, "No prompt was given."),
     "prompt_syntax": CodeInfo(USER, 422, "A prompt cannot be parsed."),
+    "stream_lost": CodeInfo(USER, 503, "A camera or address cannot be reached or was lost."),
     "unknown_device": CodeInfo(USER, 422, "The device does not exist here."),
     "unknown_dtype": CodeInfo(USER, 422, "The precision is not supported."),
     "unknown_language": CodeInfo(USER, 422, "The language is not supported."),
@@ -55,6 +58,7 @@ CODES: dict[str, CodeInfo] = {
     "unknown_model": CodeInfo(USER, 422, "There is no such model."),
     "unknown_task": CodeInfo(USER, 422, "The task does not exist."),
     "unsupported_source": CodeInfo(USER, 415, "The source is of a kind that cannot be read."),
+    "video_truncated": CodeInfo(USER, 415, "A video file ends too early."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Regions as other people's formats: our result JSON, COCO, supervision.
+"""Regions as other people's formats: our result and event JSON, COCO, YouTube-VIS, supervision.
 
 Takes prompts, arrays, boxes and texts; knows no Region class, no file and no model.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perceive_anything.masks import encode_rle, mask_area
+from perceive_anything.masks import decode_rle, encode_rle, mask_area
 from perceive_anything.tasks import TASK_FIELD
 from perceive_anything.types import Box, Mask, Points, Prompt
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 RESULT_SCHEMA = "perceive.result/1"
 RESULTS_SCHEMA = "perceive.results/1"
+EVENT_SCHEMA = "perceive.event/1"
 TEXT_FIELDS: tuple[str, ...] = tuple(TASK_FIELD.values())
 UNNAMED_CATEGORY = "region"
 
@@ -123,6 +125,84 @@ def result_to_json(
     }
 
 
+def sighting_to_json(
+    *,
+    box_xyxy: tuple[int, int, int, int],
+    rle: Mapping[str, Any],
+    score: float,
+    visible: bool,
+) -> dict[str, Any]:
+    """What is seen of a region on one frame, as it stands in tracks and in frame events.
+
+    Args:
+        box_xyxy: Box of the mask in pixels, x2 and y2 exclusive; zeros if it is absent.
+        rle: COCO RLE of the mask.
+        score: 0..1.
+        visible: Whether the region is on the frame.
+
+    Returns:
+        A dict with "box", "mask", "score" and "visible".
+    """
+    return {
+        "box": [int(value) for value in box_xyxy],
+        "mask": dict(rle),
+        "score": round(float(score), 4),
+        "visible": bool(visible),
+    }
+
+
+def video_to_json(
+    *,
+    source: str,
+    size_wh: tuple[int, int],
+    fps: float,
+    num_frames: int,
+    model: str,
+    language: str,
+    regions: Sequence[Mapping[str, Any]],
+    timing_s: Mapping[str, float],
+) -> dict[str, Any]:
+    """A video's answer as the object of `--json`: an image's with "fps" and "frames".
+
+    Args:
+        source: Where the video came from.
+        size_wh: Width and height in pixels.
+        fps: Frames a second.
+        num_frames: Frames of the video.
+        model: Name of the model that answered.
+        language: "en" or "zh".
+        regions: Entries of `region_to_json` with "track".
+        timing_s: Seconds by stage.
+
+    Returns:
+        The object that docs/result.schema.json calls "result".
+    """
+    fields = result_to_json(
+        source=source,
+        size_wh=size_wh,
+        model=model,
+        language=language,
+        regions=regions,
+        timing_s=timing_s,
+    )
+    head = {name: fields.pop(name) for name in ("schema", "source", "size")}
+    return {**head, "fps": round(float(fps), 4), "frames": int(num_frames), **fields}
+
+
+def event_line(kind: str, time_s: float, **fields: object) -> dict[str, Any]:
+    """One line of `--jsonl` of a stream.
+
+    Args:
+        kind: "frame", "caption" or "end".
+        time_s: Seconds since the start of the stream.
+        fields: The rest of the line.
+
+    Returns:
+        The object that docs/event.schema.json describes.
+    """
+    return {"schema": EVENT_SCHEMA, "type": kind, "time_s": round(float(time_s), 4), **fields}
+
+
 def region_to_coco(
     *,
     region_id: int,
@@ -147,12 +227,11 @@ def region_to_coco(
     Returns:
         A dict that pycocotools reads.
     """
-    x1, y1, x2, y2 = (int(value) for value in box_xyxy)
     annotation: dict[str, Any] = {
         "id": region_id + 1,
         "image_id": image_id,
         "category_id": category_id,
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "bbox": _xywh(box_xyxy),
         "area": int(mask_area(mask)),
         "segmentation": encode_rle(mask),
         "iscrowd": 0,
@@ -180,18 +259,90 @@ def coco_dataset(
     Returns:
         A dict with "images", "annotations" and "categories".
     """
-    names: dict[str, int] = {}
-    listed = []
-    for annotation in annotations:
-        name = annotation.get("label") or UNNAMED_CATEGORY
-        category_id = names.setdefault(name, len(names) + 1)
-        listed.append({**annotation, "category_id": category_id})
+    listed, categories = _categorised(annotations)
     width, height = size_wh
     return {
         "images": [{"id": image_id, "file_name": source, "width": width, "height": height}],
         "annotations": listed,
-        "categories": [{"id": number, "name": name} for name, number in names.items()],
+        "categories": categories,
     }
+
+
+def track_to_ytvis(
+    *,
+    track_id: int,
+    rles: Mapping[int, Mapping[str, Any]],
+    boxes_xyxy: Mapping[int, tuple[int, int, int, int]],
+    size_wh: tuple[int, int],
+    num_frames: int,
+    score: float,
+    texts: Mapping[str, str | None],
+    video_id: int = 1,
+) -> dict[str, Any]:
+    """One annotation in the form of YouTube-VIS: lists with an entry for each frame of the video.
+
+    Args:
+        track_id: Becomes the annotation id, counted from 1 as COCO tools expect.
+        rles: COCO RLE by number of the frame, of the frames on which the region is visible.
+        boxes_xyxy: Box in pixels, x2 and y2 exclusive, of at least these frames.
+        size_wh: Width and height in pixels.
+        num_frames: Frames of the video.
+        score: 0..1.
+        texts: Text by field name.
+        video_id: Id of the video.
+
+    Returns:
+        A dict whose "segmentations" pycocotools decodes, with exclusive xywh "bboxes".
+    """
+    segmentations = [dict(rles[i]) if i in rles else None for i in range(num_frames)]
+    corners = [boxes_xyxy[i] if i in rles else None for i in range(num_frames)]
+    annotation: dict[str, Any] = {
+        "id": track_id + 1,
+        "video_id": video_id,
+        "category_id": 1,
+        "width": int(size_wh[0]),
+        "height": int(size_wh[1]),
+        "length": num_frames,
+        "segmentations": segmentations,
+        "bboxes": [_xywh(box) if box else None for box in corners],
+        "areas": [mask_area(decode_rle(rle)) if rle else None for rle in segmentations],
+        "iscrowd": 0,
+        "score": round(float(score), 4),
+    }
+    annotation.update({name: text for name, text in texts.items() if text is not None})
+    return annotation
+
+
+def ytvis_dataset(
+    *,
+    source: str,
+    size_wh: tuple[int, int],
+    num_frames: int,
+    annotations: Sequence[Mapping[str, Any]],
+    video_id: int = 1,
+) -> dict[str, Any]:
+    """A YouTube-VIS data set of one video; its categories are the distinct labels, as in COCO.
+
+    Args:
+        source: The video; its frames are named as that data set names extracted ones.
+        size_wh: Width and height in pixels.
+        num_frames: Frames of the video.
+        annotations: Annotations made by `track_to_ytvis`; their category ids are set here.
+        video_id: Id of the video.
+
+    Returns:
+        A dict with "videos", "annotations" and "categories".
+    """
+    listed, categories = _categorised(annotations)
+    stem = PurePath(source).stem
+    video = {
+        "id": video_id,
+        "width": int(size_wh[0]),
+        "height": int(size_wh[1]),
+        "length": num_frames,
+        "file_names": [f"{stem}/{index:05d}.jpg" for index in range(num_frames)],
+    }
+    return {"videos": [video], "annotations": listed, "categories": categories}
 
 
 def to_detections(
@@ -228,6 +379,24 @@ def to_detections(
         class_id=np.zeros(len(masks), dtype=int),
         data=data,
     )
+
+
+def _categorised(
+    annotations: Sequence[Mapping[str, Any]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The annotations with category ids, and the categories."""
+    names: dict[str, int] = {}
+    listed = []
+    for annotation in annotations:
+        name = annotation.get("label") or UNNAMED_CATEGORY
+        category_id = names.setdefault(name, len(names) + 1)
+        listed.append({**annotation, "category_id": category_id})
+    return listed, [{"id": number, "name": name} for name, number in names.items()]
+
+
+def _xywh(box_xyxy: tuple[int, int, int, int]) -> list[int]:
+    x1, y1, x2, y2 = (int(value) for value in box_xyxy)
+    return [x1, y1, x2 - x1, y2 - y1]
 
 
 def _labels(prompt: Points) -> tuple[int, ...]:

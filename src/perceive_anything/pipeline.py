@@ -15,10 +15,21 @@ from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.loading import load_folder
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.sessions.image import ImageSession
+from perceive_anything.sessions.stream import StreamSession
+from perceive_anything.sessions.video import VideoSession
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
     import numpy as np
+    import numpy.typing as npt
     from PIL import Image
+
+    from perceive_anything.types import Frame
+
+    Pixels = npt.NDArray[np.uint8]
+    VideoSource = str | Path | Iterable[Pixels | Image.Image]
+    StreamSource = str | Path | int | Iterable[Pixels | Frame] | AsyncIterator[Pixels | Frame]
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -98,6 +109,52 @@ class Perceiver:
         array = load_image(source)
         check_shape(array, name)
         return ImageSession(self.model, self.processor, array, name)
+
+    def video(self, source: VideoSource, *, fps: float = 25.0) -> VideoSession:
+        """Open a video, to point at regions on any of its frames.
+
+        Args:
+            source: Path, or frames (uint8 arrays (H, W, 3) or PIL images), held in memory.
+            fps: Frames a second of given frames; a file has its own.
+
+        Raises:
+            MediaError: The source is missing, damaged or no video.
+        """
+        from perceive_anything.video import open_video
+
+        name = str(source) if isinstance(source, (str, Path)) else "video"
+        return VideoSession(self.model, self.processor, open_video(source, fps=fps), name)
+
+    def stream(
+        self,
+        source: StreamSource | None = None,
+        *,
+        caption_every: float | str | None = "auto",
+        language: str = "en",
+    ) -> StreamSession:
+        """Follow regions in frames as they arrive.
+
+        Args:
+            source: File, camera index, rtsp or http url, iterator or async iterator of frames; None
+                if you push frames yourself. It is opened when iteration begins.
+            caption_every: Seconds between captions, "auto" (when a region changes for good), or
+                None for no captions.
+            language: "en" or "zh".
+
+        Raises:
+            OptionError: An unknown language or interval.
+        """
+        from perceive_anything.live import is_live, open_stream
+
+        return StreamSession(
+            self.model,
+            self.processor,
+            None if source is None else lambda: open_stream(source),
+            live=source is not None and is_live(source),
+            caption_every=caption_every,
+            language=language,
+            name=str(source) if isinstance(source, (str, Path, int)) else "stream",
+        )
 
 
 def choose_device(device: str | None, *, prefer_cpu: bool = False) -> torch.device:

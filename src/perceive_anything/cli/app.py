@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # name -> (module in this package, summary). The module holds a Typer app with one command, `app`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("image", "Segment and describe regions of images."),
+    "video": ("video", "Follow and describe regions of a video."),
+    "stream": ("stream", "Follow and describe regions of a stream while its frames arrive."),
     "models": ("models", "List the models that can be named with --model."),
     "convert": ("convert", "Convert a released PAM checkpoint to this package's layout."),
     "train": ("train", "Train a model from a recipe."),

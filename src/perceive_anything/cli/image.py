@@ -11,6 +11,25 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from perceive_anything.cli.options import (
+    BoxOption,
+    DebugOption,
+    DeviceOption,
+    DtypeOption,
+    JsonlOption,
+    JsonOption,
+    LangOption,
+    LazyModel,
+    LengthOption,
+    MaskOption,
+    ModelOption,
+    PointOption,
+    PointsOption,
+    QuietOption,
+    Sam2Option,
+    TaskOption,
+    TemperatureOption,
+)
 from perceive_anything.cli.prompts import ORDER_KEY, OrderedCommand, read_prompts
 
 if TYPE_CHECKING:
@@ -49,85 +68,24 @@ class Request:
     temperature: float
 
 
-class LazyModel:
-    """Loads the model when the first image that can be answered needs it."""
-
-    def __init__(self, name: str, sam2: str | None, device: str | None, dtype: str | None) -> None:
-        """Remember what to load."""
-        self.name, self.sam2, self.device, self.dtype = name, sam2, device, dtype
-        self._perceiver: Perceiver | None = None
-
-    def get(self) -> Perceiver:
-        """The perceiver, loaded once."""
-        if self._perceiver is None:
-            from perceive_anything.pipeline import Perceiver
-
-            self._perceiver = Perceiver.from_pretrained(
-                self.name, sam2=self.sam2, device=self.device, dtype=self.dtype
-            )
-        return self._perceiver
-
-
 @app.command(cls=OrderedCommand, help=HELP)
 def image(
     ctx: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Image files.")],
-    box: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X1,Y1,X2,Y2", help="A box in pixels."),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X,Y[,0]", help="A point; 0 = not this."),
-    ] = None,
-    points: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar='"X,Y;X,Y,0"',
-            help="Points of one region; an item of four numbers is its box.",
-        ),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE.png", help="A mask file."),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TASK", help="segment, recognize, explain, caption or describe; repeat. [all]"
-        ),
-    ] = None,
-    lang: Annotated[str, typer.Option(metavar="en|zh", help="Language of the texts.")] = "en",
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="nano, a folder or a hub id.")
-    ] = "nano",
-    device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda|mps", help="Default: see perceive doctor.")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="float32, float16 or bfloat16. [float32 on a CPU]"),
-    ] = None,
-    sam2: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|FOLDER|SIZE", help="SAM 2.1 of a released PAM folder that has none."
-        ),
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(metavar="T", help="Above 0 samples; released: 0.1. [likeliest words]")
-    ] = 0.0,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Longest text, in tokens.")
-    ] = None,
-    json_to: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE|-", help="One JSON object."),
-    ] = None,
-    jsonl_to: Annotated[
-        str | None,
-        typer.Option("--jsonl", metavar="FILE|-", help="One JSON object a line."),
-    ] = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    points: PointsOption = None,
+    mask: MaskOption = None,
+    task: TaskOption = None,
+    lang: LangOption = "en",
+    model: ModelOption = "nano",
+    sam2: Sam2Option = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    temperature: TemperatureOption = 0.0,
+    max_new_tokens: LengthOption = None,
+    json_to: JsonOption = None,
+    jsonl_to: JsonlOption = None,
     save: Annotated[
         str | None,
         typer.Option(
@@ -135,8 +93,8 @@ def image(
             help="Draw the regions; with several images a folder, or names get the image's stem.",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No table.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Segment and describe regions of images."""
     from perceive_anything.cli.output import Outputs

@@ -54,20 +54,12 @@ class Outputs:
         Raises:
             OptionError: A target cannot be written, or two want standard output.
         """
-        if json_to == jsonl_to == STDOUT:
-            raise OptionError(
-                "--json - and --jsonl - both want standard output.\n"
-                "  Give one of them a file, for example --jsonl answers.jsonl",
-                code="out_unwritable",
-            )
         self._single = len(paths) == 1
         self._json_to = json_to
         self._overlays = overlay_paths(paths, save) if save else {}
         self._human = not quiet and STDOUT not in (json_to, jsonl_to)
         self._entries: list[dict[str, Any]] = []
-        for target in (json_to, jsonl_to, *self._overlays.values()):
-            if target is not None and target != STDOUT:
-                _check_writable(Path(target))
+        check_targets(json_to, jsonl_to, *self._overlays.values())
         self._lines: IO[str] | None = _open_lines(jsonl_to)
 
     def answered(self, result: ImageResult, image: npt.NDArray[np.uint8]) -> None:
@@ -115,6 +107,28 @@ class Outputs:
         if self._lines is not None:
             self._lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._lines.flush()
+
+
+def check_targets(json_to: str | None, jsonl_to: str | None, *files: str | Path | None) -> None:
+    """See that everything can be written, before work begins.
+
+    Args:
+        json_to: File or "-".
+        jsonl_to: File or "-".
+        files: Other files.
+
+    Raises:
+        OptionError: A target cannot be written, or two want standard output.
+    """
+    if json_to == jsonl_to == STDOUT:
+        raise OptionError(
+            "--json - and --jsonl - both want standard output.\n"
+            "  Give one of them a file, for example --jsonl answers.jsonl",
+            code="out_unwritable",
+        )
+    for target in (json_to, jsonl_to, *files):
+        if target is not None and target != STDOUT:
+            _check_writable(Path(target))
 
 
 def overlay_paths(paths: Sequence[str], save: str) -> dict[str, Path]:

@@ -26,6 +26,7 @@ def answer_prefix(
     visual_RVD: Tensor,
     task: str,
     language: str,
+    previous: str | None = None,
 ) -> Tensor:
     """What the language model reads before it answers: header, visual rows, task (R, L, D).
 
@@ -33,11 +34,12 @@ def answer_prefix(
         model: Any PAM.
         processor: Its processor.
         visual_RVD: From `PamForConditionalGeneration.visual_rows`.
-        task: One of the four text tasks.
+        task: One of the four text tasks, or "video".
         language: "en" or "zh".
+        previous: For "video": caption of the part before this one.
     """
     embed = model.get_input_embeddings()
-    pieces = [processor.head_ids(), processor.task_ids(task, language)]
+    pieces = [processor.head_ids(), processor.task_ids(task, language, previous)]
     head, tail = (
         embed(torch.tensor(ids, device=visual_RVD.device)).expand(len(visual_RVD), -1, -1)
         for ids in pieces
@@ -84,6 +86,7 @@ def write_answers(
     language: str,
     max_new_tokens: int | None = None,
     temperature: float = 0.0,
+    previous: str | None = None,
 ) -> list[str]:
     """Answers of R regions to one task.
 
@@ -91,12 +94,13 @@ def write_answers(
         model: Any PAM.
         processor: Its processor.
         visual_RVD: Visual rows of the regions.
-        task: One of the four text tasks.
+        task: One of the four text tasks, or "video".
         language: "en" or "zh".
         max_new_tokens: Upper bound; by default the model's, or one that suits the task.
         temperature: 0 for greedy decoding; the release samples at 0.1.
+        previous: For "video": caption of the part before this one.
     """
-    embeds = answer_prefix(model, processor, visual_RVD, task, language)
+    embeds = answer_prefix(model, processor, visual_RVD, task, language, previous)
     ids = model.language_model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),

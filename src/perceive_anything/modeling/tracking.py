@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import Sam2VideoModel
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+from transformers.models.sam2_video.modeling_sam2_video import (
+    Sam2VideoInferenceCache,
+    Sam2VideoInferenceSession,
+)
 
 from perceive_anything.modeling.segmenter import (
     PAD_LABEL,
@@ -67,9 +70,7 @@ class PamSam2VideoModel(Sam2VideoModel):
             flat.permute(1, 2, 0).unflatten(2, tuple(size))
             for flat, size in zip(maps[:2], self.backbone_feature_sizes[:2], strict=True)
         )
-        prompts = (
-            point_inputs["prompts"] if point_inputs is not None else _no_prompt(maps[-1].device)
-        )
+        prompts = point_inputs["prompts"] if point_inputs is not None else _no_prompt(embedding)
         region = decode_regions(
             self, ImageFeatures(embedding, (fine, middle)), prompts, render=self.render_prompts
         )
@@ -95,27 +96,6 @@ class PamSam2VideoModel(Sam2VideoModel):
             return full
         given = prompts.masks.flatten(1).any(1).view(-1, 1, 1, 1)
         return torch.where(given, 20.0 * prompts.masks.float() - 10.0, full)
-
-    def _batch_encode_memories(
-        self,
-        inference_session: Sam2VideoInferenceSession,
-        frame_idx: int,
-        objects_needing_memory_encoding: list[int],
-        high_res_masks_for_memory: list[Tensor],
-        object_score_logits_for_memory: list[Tensor],
-        is_mask_from_pts_per_obj: list[bool],
-    ) -> None:
-        """One object at a time: transformers binarises all masks of a frame if one is prompted."""
-        for row in zip(
-            objects_needing_memory_encoding,
-            high_res_masks_for_memory,
-            object_score_logits_for_memory,
-            is_mask_from_pts_per_obj,
-            strict=True,
-        ):
-            super()._batch_encode_memories(
-                inference_session, frame_idx, *([value] for value in row)
-            )
 
     def _encode_new_memory(
         self,
@@ -143,56 +123,103 @@ class PamSam2VideoModel(Sam2VideoModel):
 
 
 class Tracker:
-    """Follows the objects of one video, frame after frame; each frame is encoded once.
+    """Follows objects through frames that are pushed one after the other, each encoded once.
+
+    What is kept of an object does not grow: its prompted frames and the last sixteen. Each object
+    has a session of its own, so that adding, removing and refining one leaves the others alone.
 
     Args:
         sam: The SAM 2 part of a PAM.
+        reverse: Frames come in descending order.
+        prune: Forget frames that nothing reads any more; only tests switch it off.
     """
 
-    def __init__(self, sam: PamSam2VideoModel) -> None:
-        self.sam = sam
-        self.session = Sam2VideoInferenceSession(inference_device=sam.device, dtype=sam.dtype)
+    def __init__(
+        self, sam: PamSam2VideoModel, *, reverse: bool = False, prune: bool = True
+    ) -> None:
+        self.sam, self.reverse, self.prune = sam, reverse, prune
+        self._sessions: dict[int, Sam2VideoInferenceSession] = {}
+        self._cache = Sam2VideoInferenceCache(sam.device, sam.device)
+        config = sam.config
+        self._window = max(config.num_maskmem, config.max_object_pointers_in_encoder)
+
+    @property
+    def object_ids(self) -> list[int]:
+        """The objects that are followed."""
+        return list(self._sessions)
 
     def add(self, object_id: int, frame_index: int, prompts: PromptTensors) -> None:
-        """Point at an object on a frame that is pushed next.
+        """Point at an object, new or known, on the frame that is pushed next.
+
+        A new object starts there. For one that is followed already the prompt corrects what memory
+        says, and the frame is remembered for good.
 
         Args:
-            object_id: A new one.
+            object_id: Any number.
             frame_index: Number of that frame.
             prompts: One row.
         """
-        index = self.session.obj_id_to_idx(object_id)
-        self.session.add_point_inputs(
-            index,
-            frame_index,
-            {"prompts": prompts.to(self.sam.device), "point_labels": prompts.labels[:, None]},
-        )
-        self.session.obj_with_new_inputs.append(object_id)
+        if object_id not in self._sessions:
+            session = Sam2VideoInferenceSession(
+                inference_device=self.sam.device,
+                inference_state_device=self.sam.device,
+                dtype=self.sam.dtype,
+            )
+            session.cache = self._cache
+            session.obj_id_to_idx(object_id)
+            self._sessions[object_id] = session
+        session = self._sessions[object_id]
+        inputs = {"prompts": prompts.to(self.sam.device), "point_labels": prompts.labels[:, None]}
+        session.add_point_inputs(0, frame_index, inputs)
+        if session.output_dict_per_obj[0]["cond_frame_outputs"]:  # known: corrected, not started
+            session.frames_tracked_per_obj[0][frame_index] = {"reverse": self.reverse}
+        session.obj_with_new_inputs.append(object_id)
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object."""
+        del self._sessions[object_id]
 
     @torch.inference_mode()
     def push(self, frame_index: int, pixel_values: Tensor) -> dict[int, RegionFeatures]:
-        """The next frame (1, 3, S, S), normalised -> what is seen of each object, by its id."""
-        self.sam(self.session, frame_idx=frame_index, frame=pixel_values)
-        self.session.processed_frames.pop(frame_index)
+        """The next frame -> what is seen of each object, by its id.
+
+        Args:
+            frame_index: Its number, above (below in reverse) all before it.
+            pixel_values: (1, 3, S, S), normalised.
+        """
+        pixels = pixel_values.to(self.sam.device, self.sam.dtype)
         return {
-            object_id: self._outputs(index, frame_index).pop(REGION)
-            for object_id, index in self.session._obj_id_to_idx.items()
+            object_id: self._push(session, frame_index, pixels)
+            for object_id, session in self._sessions.items()
         }
 
-    def _outputs(self, object_index: int, frame_index: int) -> dict[str, Any]:
-        kept = self.session.output_dict_per_obj[object_index]
-        prompted = kept["cond_frame_outputs"]
-        return (
-            prompted[frame_index]
-            if frame_index in prompted
-            else kept["non_cond_frame_outputs"][frame_index]
-        )
+    def _push(
+        self, session: Sam2VideoInferenceSession, frame_index: int, pixels: Tensor
+    ) -> RegionFeatures:
+        corrected = bool(session.obj_with_new_inputs)
+        self.sam(session, frame_idx=frame_index, frame=pixels, reverse=self.reverse)
+        kept = session.output_dict_per_obj[0]
+        prompted, tracked = kept["cond_frame_outputs"], kept["non_cond_frame_outputs"]
+        if corrected and frame_index in tracked:
+            prompted[frame_index] = tracked.pop(frame_index)
+        output = prompted.get(frame_index) or tracked[frame_index]
+        session.processed_frames.pop(frame_index)
+        del output["high_res_masks"]
+        if self.prune:
+            self._forget(session, frame_index)
+        return output.pop(REGION)
+
+    def _forget(self, session: Sam2VideoInferenceSession, frame_index: int) -> None:
+        oldest = frame_index + (self._window if self.reverse else -self._window)
+        session.output_dict_per_obj[0]["non_cond_frame_outputs"].pop(oldest, None)
+        session.frames_tracked_per_obj[0].pop(oldest, None)
 
 
-def _no_prompt(device: torch.device) -> PromptTensors:
+def _no_prompt(embedding_RCHW: Tensor) -> PromptTensors:
     """What a tracked frame is asked: one point that is none."""
+    rows, device = len(embedding_RCHW), embedding_RCHW.device
     return PromptTensors(
-        torch.zeros(1, 1, 2, device=device),
-        torch.full((1, 1), PAD_LABEL, device=device),
-        torch.zeros(1, dtype=torch.long, device=device),
+        torch.zeros(rows, 1, 2, device=device),
+        torch.full((rows, 1), PAD_LABEL, device=device),
+        torch.arange(rows, device=device),
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -15,35 +14,19 @@ import torch
 
 from perceive_anything.errors import PromptError
 from perceive_anything.masks import mask_to_box_xyxy
-from perceive_anything.modeling.generation import write_answers
-from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.results import Region
+from perceive_anything.sessions.regions import Writing, masks_and_scores, write_texts
 from perceive_anything.tasks import (
     ALL_TASKS,
     SEGMENT,
-    TASK_FIELD,
-    check_language,
-    check_tasks,
-    check_temperature,
 )
-from perceive_anything.types import Mask, Prompt
+from perceive_anything.types import Prompt
 
 if TYPE_CHECKING:
     from perceive_anything.modeling import PamForConditionalGeneration
     from perceive_anything.modeling.processing import PamProcessor
-    from perceive_anything.modeling.segmenter import RegionFeatures
 
 REGIONS_AT_ONCE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """Which texts are written, and how."""
-
-    tasks: tuple[str, ...]
-    language: str
-    max_new_tokens: int | None
-    temperature: float
 
 
 class ImageSession:
@@ -119,8 +102,7 @@ class ImageSession:
             >>> image.perceive(Box(40, 10, 180, 120)).label  # doctest: +SKIP
             'cat'
         """
-        wanted, language = check_tasks(tasks), check_language(language)
-        writing = Writing(wanted, language, max_new_tokens, check_temperature(temperature))
+        writing = Writing.checked(tasks, language, max_new_tokens, temperature)
         several = isinstance(prompts, Sequence)
         batch: list[Prompt] = list(prompts) if isinstance(prompts, Sequence) else [prompts]
         if not batch:
@@ -142,43 +124,22 @@ class ImageSession:
         start = time.perf_counter()
         tensors = self._processor.prompt_tensors(prompts, [self.size_wh] * len(prompts))
         features = self._model.segment(self._features, tensors.to(self._model.device))
-        masks = restore_masks(features.mask_logits, self.size_wh)
+        masks, scores = masks_and_scores(features, self.size_wh, prompts)
         self.timing_s["segment"] += time.perf_counter() - start
         start = time.perf_counter()
-        texts = self._texts(features, writing)
+        texts: dict[str, list[str]] = {}
+        if any(task != SEGMENT for task in writing.tasks):
+            visual = self._model.visual_rows(features)
+            texts = write_texts(self._model, self._processor, visual, writing)
         self.timing_s["text"] += time.perf_counter() - start
-        present = (features.object_logit > 0).float() * features.iou[:, 0].float()
-        scores = present.clamp(0, 1).tolist()
         return [
-            _region(first_id + i, prompt, masks[i], scores[i], {k: v[i] for k, v in texts.items()})
+            Region(
+                first_id + i,
+                prompt,
+                masks[i],
+                mask_to_box_xyxy(masks[i]) or (0, 0, 0, 0),
+                scores[i],
+                **{name: values[i] for name, values in texts.items()},
+            )
             for i, prompt in enumerate(prompts)
         ]
-
-    def _texts(self, features: RegionFeatures, writing: Writing) -> dict[str, list[str]]:
-        """Texts by field of `Region`, one a region."""
-        written = [task for task in writing.tasks if task != SEGMENT]
-        if not written:
-            return {}
-        visual = self._model.visual_rows(features)
-        return {
-            TASK_FIELD[task]: write_answers(
-                self._model,
-                self._processor,
-                visual,
-                task,
-                writing.language,
-                writing.max_new_tokens,
-                writing.temperature,
-            )
-            for task in written
-        }
-
-
-def _region(
-    region_id: int, prompt: Prompt, mask: np.ndarray, score: float, texts: dict[str, str]
-) -> Region:
-    """A mask prompt is its own answer, as in SAM 2; other masks are the model's."""
-    if isinstance(prompt, Mask):
-        mask, score = prompt.array, 1.0
-    box = mask_to_box_xyxy(mask) or (0, 0, 0, 0)
-    return Region(region_id, prompt, mask, box, round(score, 4), **texts)

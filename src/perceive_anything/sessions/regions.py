@@ -1,0 +1,122 @@
+"""What every session says of regions: masks and scores of a frame, texts by task.
+
+Knows features and prompts; shared by images, videos and streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perceive_anything.modeling.generation import write_answers
+from perceive_anything.modeling.processing import restore_masks
+from perceive_anything.tasks import (
+    SEGMENT,
+    TASK_FIELD,
+    check_language,
+    check_tasks,
+    check_temperature,
+)
+from perceive_anything.types import Mask, Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from perceive_anything.modeling import PamForConditionalGeneration
+    from perceive_anything.modeling.processing import PamProcessor
+    from perceive_anything.modeling.segmenter import RegionFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Which texts are written, and how.
+
+    Attributes:
+        tasks: In the order asked for.
+        language: "en" or "zh".
+        max_new_tokens: Upper bound for each text; None leaves it to the model.
+        temperature: 0 for greedy decoding.
+    """
+
+    tasks: tuple[str, ...]
+    language: str
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+
+    @classmethod
+    def checked(
+        cls, tasks: Sequence[str], language: str, max_new_tokens: int | None, temperature: float
+    ) -> Writing:
+        """From what a user asked for.
+
+        Raises:
+            OptionError: A task or language does not exist, or the temperature is out of range.
+        """
+        return cls(
+            check_tasks(tasks),
+            check_language(language),
+            max_new_tokens,
+            check_temperature(temperature),
+        )
+
+
+def write_text(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    task: str,
+    writing: Writing,
+    previous: str | None = None,
+) -> list[str]:
+    """Answers of R regions to one task, "video" included."""
+    return write_answers(
+        model,
+        processor,
+        visual_RVD,
+        task,
+        writing.language,
+        writing.max_new_tokens,
+        writing.temperature,
+        previous,
+    )
+
+
+def write_texts(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    writing: Writing,
+) -> dict[str, list[str]]:
+    """Texts of R regions by field of `Region`; "segment" writes none."""
+    return {
+        TASK_FIELD[task]: write_text(model, processor, visual_RVD, task, writing)
+        for task in writing.tasks
+        if task != SEGMENT
+    }
+
+
+def masks_and_scores(
+    features: RegionFeatures, size_wh: tuple[int, int], prompts: Sequence[Prompt | None]
+) -> tuple[np.ndarray, list[float]]:
+    """Masks of the picture's size and scores 0..1 of R regions.
+
+    A mask prompt is its own answer, as in SAM 2; an absent region has an empty mask and score 0.
+
+    Args:
+        features: From the mask decoder.
+        size_wh: Width and height of the picture in pixels.
+        prompts: Prompt of each region on this frame, None where there is none.
+
+    Returns:
+        (R, H, W) bool, and R scores.
+    """
+    masks = restore_masks(features.mask_logits, size_wh)
+    present = (features.object_logit > 0).float() * features.iou[:, 0].float()
+    scores = [round(score, 4) for score in present.clamp(0, 1).tolist()]
+    for row, prompt in enumerate(prompts):
+        if isinstance(prompt, Mask):
+            masks[row], scores[row] = prompt.array, 1.0
+    return masks, scores

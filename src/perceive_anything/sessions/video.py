@@ -1,0 +1,323 @@
+"""One video: point at regions on any frame, follow them both ways, describe them.
+
+Knows the tracker, frame sources and the model's text path. Frames are read when they are needed and
+not kept; of each region the masks stay (as RLE) and the features of the frames that texts are
+written from.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+
+from perceive_anything.errors import MediaError, PromptError
+from perceive_anything.modeling.tracking import Tracker
+from perceive_anything.sessions.clips import ClipFeatures
+from perceive_anything.sessions.regions import Writing, masks_and_scores, write_text, write_texts
+from perceive_anything.tasks import ALL_TASKS, CAPTION, SEGMENT, TASK_FIELD
+from perceive_anything.tracks import Track, TrackPoint
+from perceive_anything.types import Frame, Prompt
+
+if TYPE_CHECKING:
+    from perceive_anything.modeling import PamForConditionalGeneration
+    from perceive_anything.modeling.processing import PamProcessor
+    from perceive_anything.modeling.segmenter import RegionFeatures
+    from perceive_anything.video import FrameList, VideoFile
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One region: what was asked, what was seen."""
+
+    prompts: dict[int, Prompt]
+    points: dict[int, TrackPoint] = field(default_factory=dict)
+    clip: ClipFeatures = field(default_factory=ClipFeatures)
+    prompted: RegionFeatures | None = None
+    current: bool = False
+
+    @property
+    def first(self) -> int:
+        return min(self.prompts)
+
+
+class VideoSession:
+    """A video whose regions can be followed; made by `Perceiver.video`.
+
+    Attributes:
+        source: Where the frames come from.
+        name: Of the video, for messages and results.
+        timing_s: Seconds spent so far in "track" and "text".
+    """
+
+    def __init__(
+        self,
+        model: PamForConditionalGeneration,
+        processor: PamProcessor,
+        source: VideoFile | FrameList,
+        name: str = "video",
+    ) -> None:
+        self._model, self._processor = model, processor
+        self.source, self.name = source, name
+        self.timing_s = {"track": 0.0, "text": 0.0}
+        self._regions: dict[int, _Followed] = {}
+        self._next_id = 0
+        self._num_frames = source.num_frames
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels, as displayed."""
+        return self.source.size_wh
+
+    @property
+    def num_frames(self) -> int | None:
+        """Frames of the video; counted once it was read to its end, before that as it says."""
+        return self._num_frames
+
+    @property
+    def track_ids(self) -> list[int]:
+        """Ids of the regions, in the order they were added."""
+        return list(self._regions)
+
+    def add(self, prompt: Prompt, *, frame: int = 0) -> int:
+        """Point at a new region.
+
+        Args:
+            prompt: In pixels of the video.
+            frame: Number of the frame that is pointed at.
+
+        Returns:
+            The id of its track; ids are never used again.
+
+        Raises:
+            PromptError: The prompt lies outside the picture, or there is no such frame.
+        """
+        self._check(prompt, frame)
+        track_id, self._next_id = self._next_id, self._next_id + 1
+        self._regions[track_id] = _Followed({frame: prompt})
+        return track_id
+
+    def refine(self, track_id: int, prompt: Prompt, *, frame: int) -> None:
+        """Correct a region on another frame (or anew on the same); the next pass follows both.
+
+        Args:
+            track_id: From `add`.
+            prompt: In pixels of the video.
+            frame: Number of the frame that is pointed at.
+
+        Raises:
+            PromptError: There is no such region or frame, or the prompt lies outside the picture.
+        """
+        self._check(prompt, frame)
+        region = self._region(track_id)
+        self._regions[track_id] = _Followed(region.prompts | {frame: prompt})
+
+    def remove(self, track_id: int) -> None:
+        """Forget a region.
+
+        Raises:
+            PromptError: There is no such region.
+        """
+        self._region(track_id)
+        del self._regions[track_id]
+
+    def propagate(self) -> Iterator[tuple[Frame, dict[int, TrackPoint]]]:
+        """Follow all regions that are new or refined through the whole video.
+
+        Frames come forward from the first prompt, then backward from the last first prompt; stop
+        consuming to cancel, what was seen until then is kept.
+
+        Yields:
+            Each processed frame and what is seen of each followed region, by id.
+
+        Raises:
+            MediaError: The video cannot be read to its end; what came before it is kept.
+        """
+        waiting = {i: r for i, r in self._regions.items() if not r.current}
+        if not waiting:
+            return
+        for region in waiting.values():
+            region.clip = ClipFeatures(0, self._num_frames)
+        begin = min(region.first for region in waiting.values())
+        broken, end = None, begin
+        try:
+            for frame, points in self._follow(
+                waiting, self.source.frames(begin), Tracker(self._model.sam)
+            ):
+                end = frame.index + 1
+                yield frame, points
+        except MediaError as error:  # the frames before the first prompt are still to come
+            broken = error
+        self._num_frames = end
+        before = max(region.first for region in waiting.values())
+        if before > 0:
+            tracker = Tracker(self._model.sam, reverse=True)
+            yield from self._follow(waiting, self.source.frames_backward(before), tracker)
+        for region in waiting.values():
+            region.current = True
+        if broken is not None:
+            raise broken
+
+    def _follow(
+        self, waiting: dict[int, _Followed], frames: Iterator[Frame], tracker: Tracker
+    ) -> Iterator[tuple[Frame, dict[int, TrackPoint]]]:
+        """One pass in one direction; backward, a region is followed from its first prompt down."""
+        for frame in frames:
+            start = time.perf_counter()
+            for track_id, region in waiting.items():
+                prompt = region.prompts.get(frame.index)
+                if prompt is not None and (not tracker.reverse or frame.index == region.first):
+                    tensors = self._processor.prompt_tensors([prompt], [self.size_wh])
+                    tracker.add(track_id, frame.index, tensors)
+            if not tracker.object_ids:
+                continue
+            pixels = self._processor.pixel_values([frame.image])
+            seen = tracker.push(frame.index, pixels)
+            points = {i: self._record(waiting[i], frame, seen[i]) for i in seen}
+            self.timing_s["track"] += time.perf_counter() - start
+            yield frame, points
+
+    def _record(self, region: _Followed, frame: Frame, features: RegionFeatures) -> TrackPoint:
+        prompt = region.prompts.get(frame.index)
+        masks, scores = masks_and_scores(features, self.size_wh, [prompt])
+        point = TrackPoint.from_mask(frame.index, frame.time_s, masks[0], scores[0])
+        region.points[frame.index] = point
+        region.clip.add(frame.index, features)
+        if frame.index == region.first:
+            region.prompted = features
+        return point
+
+    def track(self, track_id: int, writing: Writing | None = None) -> Track:
+        """What is known of a region; call `propagate` first.
+
+        Args:
+            track_id: From `add`.
+            writing: Which texts to write; none by default.
+
+        Raises:
+            PromptError: There is no such region, or it was not followed yet.
+        """
+        region = self._region(track_id)
+        if region.prompted is None:
+            raise PromptError(
+                f'region {track_id} of "{self.name}" was not followed yet.\n'
+                "  Run through propagate() first, or use perceive().",
+                code="unknown_option",
+            )
+        texts: dict[str, Any] = {}
+        if writing is not None:
+            texts = self._texts(region, region.prompted, writing)
+        return Track(
+            id=track_id,
+            prompt=region.prompts[region.first],
+            prompt_frame=region.first,
+            size_wh=self.size_wh,
+            fps=self.source.fps,
+            points=tuple(region.points[index] for index in sorted(region.points)),
+            **texts,
+        )
+
+    @torch.inference_mode()
+    def _texts(
+        self, region: _Followed, prompted: RegionFeatures, writing: Writing
+    ) -> dict[str, str]:
+        """The caption from sampled frames; the other texts from the frame that was pointed at.
+
+        The model was trained so: one prompt for videos, a caption; the rest on images.
+        """
+        start = time.perf_counter()
+        others = tuple(task for task in writing.tasks if task not in (SEGMENT, CAPTION))
+        found: dict[str, str] = {}
+        if others:
+            rows = self._model.visual_rows(prompted)
+            still = Writing(others, writing.language, writing.max_new_tokens, writing.temperature)
+            texts = write_texts(self._model, self._processor, rows, still)
+            found = {name: values[0] for name, values in texts.items()}
+        if CAPTION in writing.tasks:
+            rows = self._model.clip_rows(region.clip.sample(len(region.points)))
+            answer = write_text(self._model, self._processor, rows, "video", writing)
+            found[TASK_FIELD[CAPTION]] = answer[0]
+        self.timing_s["text"] += time.perf_counter() - start
+        return found
+
+    @overload
+    def perceive(
+        self, prompts: Prompt, *, frame: int = ..., tasks: Sequence[str] = ...,
+        language: str = ..., max_new_tokens: int | None = ..., temperature: float = ...,
+    ) -> Track: ...  # fmt: skip
+    @overload
+    def perceive(
+        self, prompts: Sequence[Prompt], *, frame: int = ..., tasks: Sequence[str] = ...,
+        language: str = ..., max_new_tokens: int | None = ..., temperature: float = ...,
+    ) -> list[Track]: ...  # fmt: skip
+    def perceive(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        frame: int = 0,
+        tasks: Sequence[str] = ALL_TASKS,
+        language: str = "en",
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+    ) -> Track | list[Track]:
+        """Follow regions through the whole video and describe them.
+
+        Args:
+            prompts: One prompt (`Box`, `Points`, `Mask`; pixels of the video) or a list.
+            frame: Number of the frame that is pointed at.
+            tasks: Which texts to write. The caption tells of the video, the others of the frame
+                that is pointed at.
+            language: "en" or "zh".
+            max_new_tokens: Upper bound for each text; by default the model's.
+            temperature: 0 writes the likeliest words; above 0 samples.
+
+        Returns:
+            One `Track` for one prompt, a list in the order of the prompts for a list.
+
+        Raises:
+            PromptError: A prompt lies outside the picture, there is none, or no such frame.
+            OptionError: An unknown task or language.
+            MediaError: The video cannot be read. One that ends too early only warns.
+        """
+        writing = Writing.checked(tasks, language, max_new_tokens, temperature)
+        several = isinstance(prompts, Sequence)
+        batch: list[Prompt] = list(prompts) if isinstance(prompts, Sequence) else [prompts]
+        if not batch:
+            raise PromptError(
+                f'no prompt was given for "{self.name}": got an empty list.\n'
+                "  Give at least one Box, Points or Mask in pixels of the video.",
+                code="prompt_missing",
+            )
+        ids = [self.add(prompt, frame=frame) for prompt in batch]
+        try:
+            for _ in self.propagate():
+                pass
+        except MediaError as error:
+            if error.code != "video_truncated":
+                raise
+            warnings.warn(str(error), stacklevel=2)
+        tracks = [self.track(track_id, writing) for track_id in ids]
+        return tracks if several else tracks[0]
+
+    def _region(self, track_id: int) -> _Followed:
+        if track_id in self._regions:
+            return self._regions[track_id]
+        raise PromptError(
+            f'there is no region {track_id} in "{self.name}".\n'
+            f"  Regions here: {', '.join(map(str, self._regions)) or 'none; add() one first'}.",
+            code="unknown_option",
+        )
+
+    def _check(self, prompt: Prompt, frame: int) -> None:
+        prompt.validate_for(self.size_wh, self.name)
+        end = self._num_frames
+        if frame < 0 or (end is not None and frame >= end):
+            raise PromptError(
+                f'there is no frame {frame} in "{self.name}".\n'
+                f"  Frames count from 0{f' to {end - 1}' if end is not None else ''}.",
+                code="unknown_option",
+            )

@@ -1,0 +1,109 @@
+"""The tracker: bounded memory, both directions, corrections; objects come and go."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import FIXTURE
+from perceive_anything import Box, Perceiver, Points
+from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.modeling.tracking import Tracker
+
+FRAMES = [
+    np.asarray(Image.open(path).convert("RGB"))
+    for path in sorted((FIXTURE / "frames").glob("*.png"))
+]
+SIZE_WH = FRAMES[0].shape[1::-1]
+FIRST, SECOND = Box(39, 79, 121, 161), Box(180, 20, 300, 120)
+
+
+@pytest.fixture(scope="module")
+def pam(released):
+    return Perceiver.from_pretrained(released)
+
+
+@pytest.fixture(scope="module")
+def pixels(pam):
+    return [pam.processor.pixel_values([frame]) for frame in FRAMES]
+
+
+def tensors(pam, prompt):
+    return pam.processor.prompt_tensors([prompt], [SIZE_WH])
+
+
+def assert_equal(ours, expected):
+    for name in RegionFeatures.__slots__:
+        assert torch.equal(getattr(ours, name), getattr(expected, name)), name
+
+
+def test_forgetting_old_frames_changes_no_bit(pam, pixels):
+    seen = []
+    for prune in (True, False):
+        tracker = Tracker(pam.model.sam, prune=prune)
+        tracker.add(0, 0, tensors(pam, FIRST))
+        seen.append([tracker.push(i, pixels[i % 20])[0] for i in range(30)])
+        kept = tracker._sessions[0].output_dict_per_obj[0]["non_cond_frame_outputs"]
+        assert len(kept) == (16 if prune else 29)
+        assert not tracker._sessions[0].processed_frames
+    for pruned, whole in zip(*seen, strict=True):
+        assert_equal(pruned, whole)
+
+
+def test_backward_mirrors_forward(pam, pixels):
+    forward, backward = Tracker(pam.model.sam), Tracker(pam.model.sam, reverse=True)
+    forward.add(0, 0, tensors(pam, FIRST))
+    backward.add(0, 9, tensors(pam, FIRST))
+    for i in range(10):
+        ahead = forward.push(i, pixels[i])[0]
+        behind = backward.push(9 - i, pixels[i])[0]
+        torch.testing.assert_close(ahead.mask_logits, behind.mask_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_frame_is_encoded_once_for_all_objects(pam, pixels):
+    calls = []
+    handle = pam.model.sam.vision_encoder.register_forward_hook(lambda *_: calls.append(1))
+    tracker = Tracker(pam.model.sam)
+    for number, prompt in enumerate((FIRST, SECOND, Points([(60, 100)]))):
+        tracker.add(number, 0, tensors(pam, prompt))
+    for i in range(4):
+        assert sorted(tracker.push(i, pixels[i])) == [0, 1, 2]
+    handle.remove()
+    assert len(calls) == 4
+
+
+def test_objects_come_and_go(pam, pixels):
+    tracker, alone = Tracker(pam.model.sam), Tracker(pam.model.sam)
+    tracker.add(5, 0, tensors(pam, FIRST))
+    tracker.add(6, 0, tensors(pam, SECOND))
+    alone.add(6, 0, tensors(pam, SECOND))
+    for i in range(6):
+        if i == 3:
+            tracker.remove(5)
+        seen, single = tracker.push(i, pixels[i]), alone.push(i, pixels[i])
+        assert sorted(seen) == ([5, 6] if i < 3 else [6])
+        assert_equal(seen[6], single[6])
+
+
+def test_a_correction_is_followed_and_kept(pam, pixels):
+    """The corrected frame uses memory and clicks, and stays a prompted frame for good."""
+    plain, corrected = Tracker(pam.model.sam), Tracker(pam.model.sam)
+    fresh = Tracker(pam.model.sam)
+    for tracker in (plain, corrected):
+        tracker.add(0, 0, tensors(pam, FIRST))
+    clicks = tensors(pam, Points([(220, 60), (80, 120)], labels=[1, 0]))
+    fresh.add(0, 3, clicks)
+    for i in range(24):
+        if i == 3:
+            corrected.add(0, 3, clicks)
+            started = fresh.push(i, pixels[i])[0]
+        one, other = (t.push(i, pixels[i % 20])[0] for t in (plain, corrected))
+        if i < 3:
+            assert_equal(one, other)
+        if i == 3:
+            assert not torch.allclose(other.mask_logits, started.mask_logits, atol=1e-2)
+        if i >= 3:
+            assert not torch.allclose(one.mask_logits, other.mask_logits, atol=1e-2)
+    kept = corrected._sessions[0].output_dict_per_obj[0]
+    assert sorted(kept["cond_frame_outputs"]) == [0, 3]
+    assert len(kept["non_cond_frame_outputs"]) == 16
