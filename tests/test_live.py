@@ -5,6 +5,7 @@ import functools
 import http.server
 import itertools
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,18 +211,25 @@ def test_cameras_of_each_system(monkeypatch, system, file, container):
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder; what is asked for as /live/ is sent without its length."""
+    """Files of a folder; /live/ is sent without its length, /half/ breaks off the first time."""
+
+    broken = 0
 
     def log_message(self, *args):
         pass
 
     def do_GET(self):
-        if not self.path.startswith("/live/"):
+        kind, name = self.path[1:5], self.path[5:]
+        if kind not in ("live", "half"):
             return super().do_GET()
-        with open(self.translate_path(self.path.removeprefix("/live")), "rb") as file:  # noqa: PTH123
-            self.send_response(200)
-            self.end_headers()
-            self.copyfile(file, self.wfile)
+        content = Path(self.translate_path(name)).read_bytes()
+        self.send_response(200)
+        if kind == "half":
+            self.send_header("Content-Length", str(len(content)))
+            if not Server.broken:
+                Server.broken, content = 1, content[: len(content) // 2]
+        self.end_headers()
+        self.wfile.write(content)
 
 
 @pytest.fixture
@@ -250,6 +258,14 @@ def test_an_address_without_an_end_is_connected_again(address, waits):
     frames.close()
     assert [frame.index for frame in taken] == list(range(40))
     assert waits == [0.01]
+
+
+def test_a_file_that_broke_off_goes_on_where_it_was_lost(address, clip, waits):
+    with pytest.warns(UserWarning, match="connecting again"):
+        frames = list(open_stream(f"{address}/half/clip.mp4", reconnect=FAST))
+    assert [frame.index for frame in frames] == list(range(30))
+    expected = list(VideoFile(clip).frames())
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, expected, strict=True))
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "text.mp4"])

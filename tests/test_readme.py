@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fixture_checkpoint import SAM_PREFIX
 from skimage import data
 
 from perceive_anything.media import save_image
+from perceive_anything.video_writer import VideoWriter
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -29,6 +31,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     save_image(data.chelsea(), tmp_path / "out" / "chelsea.png")
+    with VideoWriter(tmp_path / "clip.mp4", 25.0, (451, 300)) as writer:
+        for shift in range(15):
+            writer.write(np.roll(data.chelsea(), shift, axis=1))
     return tmp_path
 
 
@@ -53,7 +58,7 @@ def test_command(command, folder, released, state):
     put_released(command, folder, released, state)
     done = run(["-m", "perceive_anything.cli", *shlex.split(command)[1:]], folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.strip() or "--jsonl" in command
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "PACKS" in line])
@@ -64,12 +69,15 @@ def test_training_commands_name_missing_data(command, folder):
     assert "PACKS" in done.stderr
 
 
-def test_python_snippet(folder):
-    snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
-    (folder / "snippet.py").write_text(snippet, "utf-8")
+def test_python_snippets(folder):
+    """Read from top to bottom they are one program."""
+    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (folder / "snippet.py").write_text("\n".join(snippets), "utf-8")
     done = run(["snippet.py"], folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "out" / "region.png").exists()
+    assert (folder / "out" / "clip.mp4").exists()
+    assert "EndEvent" in done.stdout
 
 
 def test_example(folder):

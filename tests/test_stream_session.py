@@ -33,7 +33,7 @@ def prompts_seen(monkeypatch):
         seen.append((rows.shape[1], task, writing.language, previous))
         return [f"caption {len(seen)}"]
 
-    monkeypatch.setattr(stream_module, "write_text", write)
+    monkeypatch.setattr("perceive_anything.sessions.regions.write_text", write)
     return seen
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -181,20 +182,21 @@ class _RefusedError(ConnectionError):
     """Nothing that is worth another attempt, unless there were frames before."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Address:
-    """What PyAV opens for a camera or an address."""
+    """What PyAV opens for a camera or an address, and how many pictures it gave so far."""
 
     name: str
     file: str
     format: str | None = None
     options: dict[str, str] = field(default_factory=dict)
+    given: int = 0
 
     def pictures(self) -> Iterator[Pixels]:
-        """Pictures until the source ends.
+        """Pictures until the source ends; what says how long it is goes on where it was lost.
 
         Raises:
-            OSError: It cannot be reached or is lost. What says how long it is may end.
+            OSError: It cannot be reached or is lost, or ends without having said how long it is.
         """
         import av
 
@@ -213,7 +215,8 @@ class _Address:
             by_length = self.file.startswith("http") and "hls" not in container.format.name
             finite = container.size > 0 if by_length else bool(container.duration)
             decoder = Decoder(container, stream, self.name)
-            for picture in decoder:
+            for picture in islice(decoder, self.given if finite else 0, None):
+                self.given += 1
                 yield to_pixels(picture, display_matrix(picture))
         if decoder.broken or not finite:
             raise ConnectionError(decoder.broken or "it ended")

@@ -84,6 +84,8 @@ class PamConfig(PreTrainedConfig):
         text_config: Any causal language model of transformers.
         render_prompts: Draw points and boxes into SAM 2's dense prompt as well. False for released
             checkpoints; nano needs it (little training leaves sparse prompts unused).
+        video_captions: The model was trained to caption clips. False for nano: its captions of a
+            video come from the frame that shows the region best.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
 
     Source: arXiv 2506.05302.
@@ -100,6 +102,7 @@ class PamConfig(PreTrainedConfig):
     perceiver_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
     render_prompts: bool = False
+    video_captions: bool = True
     image_token_id: int = -200
     tie_word_embeddings: bool = False
 

@@ -14,6 +14,7 @@ import numpy as np
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.tasks import (
+    CAPTION,
     SEGMENT,
     TASK_FIELD,
     check_language,
@@ -82,6 +83,31 @@ def write_text(
         writing.temperature,
         previous,
     )
+
+
+def write_caption(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    frames: Sequence[RegionFeatures],
+    writing: Writing,
+    previous: str | None = None,
+) -> str:
+    """Caption of one region in a clip.
+
+    Args:
+        model: Any PAM; one that was never trained on clips captions the frame that shows the region
+            best.
+        processor: Its processor.
+        frames: What is seen of the region on the sampled frames, in time order.
+        writing: Language and length.
+        previous: Caption of the part of the video before this one.
+    """
+    if model.config.video_captions:
+        rows, task = model.clip_rows(frames), "video"
+    else:
+        best = max(frames, key=lambda f: float(f.iou[0, 0]) * float(f.object_logit[0] > 0))
+        rows, task, previous = model.visual_rows(best), CAPTION, None
+    return write_text(model, processor, rows, task, writing, previous)[0]
 
 
 def write_texts(

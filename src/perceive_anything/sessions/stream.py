@@ -21,7 +21,7 @@ from perceive_anything.modeling.tracking import Tracker
 from perceive_anything.sessions.boundaries import AutoBoundaries, IntervalBoundaries, Sight
 from perceive_anything.sessions.clips import ClipFeatures
 from perceive_anything.sessions.queueing import DROP_OLDEST, WAIT, FrameQueue
-from perceive_anything.sessions.regions import Writing, masks_and_scores, write_text
+from perceive_anything.sessions.regions import Writing, masks_and_scores, write_caption
 from perceive_anything.tasks import CAPTION
 from perceive_anything.types import Frame, Prompt
 
@@ -247,10 +247,9 @@ class StreamSession:
             frames = region.clip.sample(region.num_frames)
             if region.shared is not None:
                 frames = [region.shared, *frames[-(CLIP_FRAMES - 1) :]]
-            rows = self._model.clip_rows(frames)
-            text = write_text(
-                self._model, self._processor, rows, "video", self._writing, region.previous
-            )[0]
+            text = write_caption(
+                self._model, self._processor, frames, self._writing, region.previous
+            )
             region.previous = text
         end_frame = region.start_frame + region.num_frames - 1
         event = CaptionEvent(

@@ -18,7 +18,7 @@ import torch
 from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.modeling.tracking import Tracker
 from perceive_anything.sessions.clips import ClipFeatures
-from perceive_anything.sessions.regions import Writing, masks_and_scores, write_text, write_texts
+from perceive_anything.sessions.regions import Writing, masks_and_scores, write_caption, write_texts
 from perceive_anything.tasks import ALL_TASKS, CAPTION, SEGMENT, TASK_FIELD
 from perceive_anything.tracks import Track, TrackPoint
 from perceive_anything.types import Frame, Prompt
@@ -238,9 +238,10 @@ class VideoSession:
             texts = write_texts(self._model, self._processor, rows, still)
             found = {name: values[0] for name, values in texts.items()}
         if CAPTION in writing.tasks:
-            rows = self._model.clip_rows(region.clip.sample(len(region.points)))
-            answer = write_text(self._model, self._processor, rows, "video", writing)
-            found[TASK_FIELD[CAPTION]] = answer[0]
+            frames = region.clip.sample(len(region.points))
+            found[TASK_FIELD[CAPTION]] = write_caption(
+                self._model, self._processor, frames, writing
+            )
         self.timing_s["text"] += time.perf_counter() - start
         return found
 

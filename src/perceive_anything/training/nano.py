@@ -67,5 +67,9 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         "bos_token_id": None,
     }
     return PamConfig(
-        sam_config=sam, perceiver_config=perceiver, text_config=text, render_prompts=True
+        sam_config=sam,
+        perceiver_config=perceiver,
+        text_config=text,
+        render_prompts=True,
+        video_captions=False,
     )
