@@ -6,7 +6,11 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from perceive_anything.data.tokenizer import train_tokenizer
-from perceive_anything.modeling import PamConfig, PamForConditionalGeneration
+from perceive_anything.modeling import (
+    EfficientNetLiteModel,
+    PamConfig,
+    PamForConditionalGeneration,
+)
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.perceiver import pixel_shuffle_tokens
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor, restore_masks
@@ -192,6 +196,23 @@ def test_boxes_come_first_and_missing_points_are_padding(processor):
     ]  # fmt: skip
     assert tensors.masks.shape == (5, 1, SIDE, SIDE)
     assert [bool(mask.any()) for mask in tensors.masks] == [False] * 4 + [True]
+
+
+def test_folded_normalisation_is_the_plain_one_and_follows_the_weights():
+    torch.manual_seed(0)
+    trunk = nano_config(SIZES).sam_config.vision_config.backbone_config
+    trunk = EfficientNetLiteModel(trunk).eval()
+    pixels = torch.randn(2, 3, SIDE, SIDE)
+    for change in (0.0, 0.3):
+        for name, value in trunk.state_dict().items():
+            if name.endswith(("running_mean", "1.weight")):
+                value.add_(change)
+        plain = [stage.detach() for stage in trunk.stages(pixels)]
+        with torch.inference_mode():
+            folded = trunk.stages(pixels)
+        for one, other in zip(plain, folded, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert not any("folded" in name for name in trunk.state_dict())
 
 
 def test_rendered_prompts_say_where():

@@ -37,6 +37,16 @@ def assert_equal(ours, expected):
         assert torch.equal(getattr(ours, name), getattr(expected, name)), name
 
 
+def test_positions_are_the_library_s_and_made_once(pam):
+    positions = pam.model.sam.vision_encoder.neck.position_encoding
+    shape = torch.Size((3, 256, 16, 16))
+    made = positions(shape, "cpu", torch.float32)
+    assert torch.equal(made, positions.made_by(shape, "cpu", torch.float32))
+    assert positions(shape, "cpu", torch.float32).data_ptr() == made.data_ptr()
+    half = positions(shape, "cpu", torch.bfloat16)
+    assert torch.equal(half, made.to(torch.bfloat16))
+
+
 def test_forgetting_old_frames_changes_no_bit(pam, pixels):
     seen = []
     for prune in (True, False):

@@ -5,8 +5,10 @@ Knows nothing of prompts, masks or text. Shape suffixes: B images, C channels, H
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from transformers import AutoModel, PreTrainedModel
 from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModelOutput
 
@@ -23,23 +25,50 @@ class SamePaddedConv2d(nn.Conv2d):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Pad, then convolve."""
+        return self.convolve(x_BCHW, self.weight, None)
+
+    def convolve(self, x_BCHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same convolution with other weights."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return F.conv2d(x_BCHW, self.weight, None, 1, kernel // 2, 1, self.groups)
+            return F.conv2d(x_BCHW, weight, bias, 1, kernel // 2, 1, self.groups)
         pads = []
         for length in (x_BCHW.shape[3], x_BCHW.shape[2]):
             total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
             pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(x_BCHW, pads), self.weight, None, stride, 0, 1, self.groups)
+        return F.conv2d(F.pad(x_BCHW, pads), weight, bias, stride, 0, 1, self.groups)
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution and its batch normalisation, as one convolution where nothing is learned."""
+
+    def __init__(self, conv: SamePaddedConv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__(conv, norm)
+        self._folded: tuple[Tensor, Tensor] | None = None
+        self._folded_from: list[tuple[int, int]] = []
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Folded in evaluation without gradients, else one after the other."""
+        conv, norm = self
+        if norm.training or torch.is_grad_enabled():
+            return norm(conv(x_BCHW))
+        parts = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        now = [(part.data_ptr(), part._version) for part in parts]
+        if self._folded is None or now != self._folded_from:
+            weight, bias = fuse_conv_bn_weights(
+                conv.weight, None, *parts[3:], norm.eps, *parts[1:3]
+            )
+            self._folded, self._folded_from = (weight.detach(), bias.detach()), now
+        return conv.convolve(x_BCHW, *self._folded)
 
 
 def conv_norm(
     inputs: int, outputs: int, kernel: int, stride: int, eps: float, *, depthwise: bool = False
-) -> nn.Sequential:
+) -> ConvNorm:
     """Convolution without bias and its batch normalisation."""
     groups = inputs if depthwise else 1
     conv = SamePaddedConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs, eps=eps))
+    return ConvNorm(conv, nn.BatchNorm2d(outputs, eps=eps))
 
 
 class InvertedBottleneck(nn.Module):

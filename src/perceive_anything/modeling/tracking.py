@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import (
@@ -28,6 +28,36 @@ from perceive_anything.modeling.segmenter import (
 REGION = "region"
 
 
+class CachedPositions(nn.Module):
+    """Sine positions of a feature map, made once a shape and in float32.
+
+    Transformers makes them anew for every frame, and in the model's own precision.
+
+    Args:
+        made_by: The library's module.
+    """
+
+    def __init__(self, made_by: nn.Module) -> None:
+        super().__init__()
+        self.made_by = made_by
+        self._made: dict[tuple[object, ...], Tensor] = {}
+
+    def forward(
+        self,
+        shape: torch.Size,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """(B, C, H, W) positions; `mask` is part of the library's signature and always None."""
+        key = (*shape[2:], str(device), dtype)
+        if key not in self._made:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                one = self.made_by(torch.Size((1, *shape[1:])), device, torch.float32)
+                self._made[key] = one.to(dtype)
+        return self._made[key].expand(shape[0], -1, -1, -1)
+
+
 class PamSam2VideoModel(Sam2VideoModel):
     """SAM 2 whose video path answers with mask token 0 and keeps what the perceiver reads.
 
@@ -39,6 +69,8 @@ class PamSam2VideoModel(Sam2VideoModel):
     def __init__(self, config: Any, *, render_prompts: bool = False) -> None:
         super().__init__(config)
         self.render_prompts = render_prompts
+        for part in (self.vision_encoder.neck, self.memory_encoder):
+            part.position_encoding = CachedPositions(part.position_encoding)
 
     def _run_single_frame_inference(
         self,
