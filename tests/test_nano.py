@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from skimage import data
 
 import perceive_anything as pa
+from perceive_anything.assets import NANO
 from perceive_anything.masks import decode_rle, mask_iou
 from perceive_anything.tasks import TASK_FIELD
 
@@ -102,3 +105,21 @@ def test_odd_shapes(pam, shape):
 def test_prompts_outside_name_the_image(pam):
     with pytest.raises(pa.PerceiveError, match="451x300"):
         pam.image(data.chelsea()).perceive(pa.Box(0, 0, 452, 300))
+
+
+def test_memory_comes_from_its_own_file(pam):
+    """The first file still holds the untrained one; the index decides."""
+    state = pam.model.state_dict()
+    stored = load_file(NANO / "model-00002-of-00002.safetensors")
+    assert any(name.startswith("sam.memory_attention.") for name in stored)
+    assert all(torch.equal(state[name], value.float()) for name, value in stored.items())
+
+
+def test_a_moving_cat_is_followed(pam):
+    cat = data.chelsea()
+    frames = [np.roll(cat, 4 * step, axis=1) for step in range(8)]
+    track = pam.video(frames).perceive(pa.Box(*GOLDEN["cat_box"]), tasks=["segment"])
+    assert track.visible.all()
+    for step in range(8):
+        moved = np.roll(track.masks[0], 4 * step, axis=1)
+        assert mask_iou(track.masks[step], moved) > 0.7

@@ -158,7 +158,8 @@ def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
     data = make_packs(tmp_path)
     stages = ("pretraining", "segmentation", "alignment", "finetuning")
     changes = [
-        f"output={tmp_path / 'run'}", "num_threads=1", "packs=[room]", "views.pastes=2",
+        f"output={tmp_path / 'run'}", "num_threads=1", "memory.steps=0", "packs=[room]",
+        "views.pastes=2",
         "model={image_size: 64, sam_width: 32, sam_heads: 2, text_width: 32, text_layers: 1, "
         "text_heads: 2, vocab_size: 400}",
         *(f"{stage}.{name}=2" for stage in stages for name in ("steps", "rows", "per_row")),

@@ -5,45 +5,84 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from perceive_anything.data.schema import ImageRecord
+    from perceive_anything.pipeline import Perceiver
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+BENCHMARKS = ("packs", "masklets")
+CLIPS, CLIP_FRAMES, CLIP_SEED = 40, 12, 1
 
 
 @app.command(name="eval")
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="packs")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK", help="packs: masks and labels; masklets: made-up clips, J and F."
+        ),
+    ],
     data: Annotated[str, typer.Option(metavar="DIR", help="Folder with the packs.")],
     model: Annotated[
         str, typer.Option(metavar="NAME", help="nano, a folder or a hub id.")
     ] = "nano",
     split: Annotated[str, typer.Option(metavar="NAME", help="val (held out) or train.")] = "val",
     pack: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this pack.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first N images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the first N images (or clips). [40 clips]")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
 ) -> None:
-    """Measure masks and labels on annotated images."""
+    """Measure masks and labels on annotated images, or tracking on clips made of them."""
     from perceive_anything.errors import OptionError
     from perceive_anything.tasks import unknown
 
     for kind, value, choices in (
-        ("benchmark", benchmark, ("packs",)),
+        ("benchmark", benchmark, BENCHMARKS),
         ("split", split, ("train", "val")),
     ):
         if value not in choices:
             raise OptionError(unknown(kind, value, choices), code="unknown_option")
-    from perceive_anything.data.lexicon import Lexicon
     from perceive_anything.data.packs import read_packs
-    from perceive_anything.evaluation.packs import evaluate_packs
     from perceive_anything.pipeline import Perceiver
 
-    records = list(islice(read_packs(Path(data), pack, split=split), limit))
-    lexicon = Lexicon.load(data)
+    records = list(read_packs(Path(data), pack, split=split))
     pam = Perceiver.from_pretrained(model)
-    scores = evaluate_packs(pam, records, lexicon, report=lambda line: typer.echo(line, err=True))
+    measure = _packs if benchmark == "packs" else _masklets
+    numbers = {"benchmark": benchmark, "split": split, "model": model}
+    numbers |= measure(pam, records, data, limit)
+    typer.echo(json.dumps(numbers, ensure_ascii=False))
+
+
+def _report(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _packs(
+    pam: Perceiver, records: list[ImageRecord], data: str, limit: int | None
+) -> dict[str, Any]:
+    from perceive_anything.data.lexicon import Lexicon
+    from perceive_anything.evaluation.packs import evaluate_packs
+
+    records = list(islice(records, limit))
+    scores = evaluate_packs(pam, records, Lexicon.load(data), report=_report)
     wrong = [f"{truth} -> {answer}" for truth, answer in scores.mistakes[:40]]
     typer.echo("wrong labels: " + "; ".join(wrong))
-    numbers = {"benchmark": benchmark, "split": split, "model": model, "images": len(records)}
-    typer.echo(json.dumps(numbers | scores.to_json(), ensure_ascii=False))
+    return {"images": len(records), **scores.to_json()}
+
+
+def _masklets(
+    pam: Perceiver, records: list[ImageRecord], data: str, limit: int | None
+) -> dict[str, Any]:
+    from perceive_anything.data.masklets import MaskletMaker
+    from perceive_anything.evaluation.tracking import evaluate_masklets
+
+    maker = MaskletMaker(records, pam.processor.side, CLIP_FRAMES, CLIP_SEED)
+    clips = (maker.make(number) for number in range(limit or CLIPS))
+    scores = evaluate_masklets(pam, clips, report=_report)
+    return {"clips": limit or CLIPS, "frames": CLIP_FRAMES, **scores}

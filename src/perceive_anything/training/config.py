@@ -11,8 +11,10 @@ class StageConfig(Settings):
     Attributes:
         steps: Optimiser steps; 0 leaves the stage out.
         learning_rate: Peak of the cosine schedule.
-        rows: Regions (or texts) a step in the language stages; pictures in `segmentation`.
-        per_row: Texts of each region in the language stages; regions of each picture else.
+        rows: Regions (or texts) a step in the language stages; pictures in `segmentation`; clips
+            in `memory`.
+        per_row: Texts of each region in the language stages; regions of each picture in
+            `segmentation`; most frames of each clip in `memory`.
     """
 
     steps: int
@@ -59,6 +61,21 @@ class SourceWeight(Settings):
     weight: float
 
 
+class ClipsConfig(Settings):
+    """Made-up clips for `memory`.
+
+    Attributes:
+        count: How many.
+        frames: Frames of each.
+    """
+
+    count: int = 500
+    frames: int = 6
+
+
+NO_STAGE = StageConfig(steps=0, learning_rate=1e-3, rows=4, per_row=5)
+
+
 class Recipe(Settings):
     """A whole training run.
 
@@ -79,8 +96,15 @@ class Recipe(Settings):
     packs: tuple[str, ...] | None = None
     model: ModelConfig = ModelConfig()
     views: ViewsConfig = ViewsConfig()
+    clips: ClipsConfig = ClipsConfig()
     sources: tuple[SourceWeight, ...] = ()
     pretraining: StageConfig
     segmentation: StageConfig
+    memory: StageConfig = NO_STAGE
     alignment: StageConfig
     finetuning: StageConfig
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether any stage reads the regions of pictures."""
+        return any(s.steps for s in (self.segmentation, self.alignment, self.finetuning))

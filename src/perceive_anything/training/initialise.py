@@ -6,9 +6,12 @@ Knows modules only. Without these steps a SAM 2 of transformers does not learn t
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from perceive_anything.modeling import PamForConditionalGeneration
+
+SURENESS = 0.1
 
 
 @torch.no_grad()
@@ -44,6 +47,34 @@ def start_perceiver(model: PamForConditionalGeneration) -> None:
     perceiver.positional_embedding.copy_(model.sam.shared_image_embedding.positional_embedding)
     tokens = perceiver.semantic_tokens.weight
     tokens.copy_(decoder.mask_tokens.weight[:1] + 0.3 * torch.randn_like(tokens))
+
+
+@torch.no_grad()
+def start_memory(model: PamForConditionalGeneration, embeddings_BCHW: Tensor) -> None:
+    """Let memory attention begin by changing nothing, so that the decoder sees what it knows.
+
+    Its last LayerNorm undoes its own normalisation as well as a scale and a shift a channel can,
+    and its layers begin with no say. The object score, which images have only taught to say
+    "present", becomes less sure of it.
+
+    Args:
+        model: Its memory is untrained.
+        embeddings_BCHW: Image embeddings of some frames, without `no_memory_embedding`.
+    """
+    attention = model.sam.memory_attention
+    raw = embeddings_BCHW.permute(0, 2, 3, 1).flatten(0, 2)
+    normed, wanted = F.layer_norm(raw, raw.shape[1:]), raw + model.sam.no_memory_embedding[0]
+    spread = normed - normed.mean(0)
+    attention.layer_norm.weight.copy_((spread * wanted).mean(0) / spread.square().mean(0))
+    shift = wanted.mean(0) - attention.layer_norm.weight * normed.mean(0)
+    attention.layer_norm.bias.copy_(shift)
+    for layer in attention.layers:
+        for last in (layer.self_attn.o_proj, layer.cross_attn_image.o_proj, layer.linear2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+    score = model.sam.mask_decoder.pred_obj_score_head.proj_out
+    score.weight.mul_(SURENESS)
+    score.bias.mul_(SURENESS)
 
 
 def freeze_all_but(model: PamForConditionalGeneration, trainable: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus
 from perceive_anything.data.lexicon import Lexicon
+from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
 from perceive_anything.data.schema import ImageRecord
 from perceive_anything.data.tokenizer import train_tokenizer
@@ -30,9 +31,15 @@ from perceive_anything.tasks import TEXT_TASKS
 from perceive_anything.training.config import Recipe, StageConfig
 from perceive_anything.training.export import save_model
 from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
-from perceive_anything.training.initialise import freeze_all_but, initialise, start_perceiver
+from perceive_anything.training.initialise import (
+    freeze_all_but,
+    initialise,
+    start_memory,
+    start_perceiver,
+)
 from perceive_anything.training.language import LanguageSampler, LanguageStage
 from perceive_anything.training.loop import train_stage
+from perceive_anything.training.memory import MEMORY_PARTS, ClipCache, ClipSampler, MemoryStage
 from perceive_anything.training.nano import nano_config
 from perceive_anything.training.pretraining import PretrainingStage
 from perceive_anything.training.regions import TrainingRegion, region_table
@@ -164,6 +171,21 @@ class Run:
         if not self.recipe.start_from:
             start_perceiver(self.model)
 
+    def follow(self) -> None:
+        """SAM 2 learns to follow regions through made-up clips of the training photos."""
+        settings, clips = self.recipe.memory, self.recipe.clips
+        if not settings.steps:
+            return
+        records = read_packs(self.data, split="train")
+        maker = MaskletMaker(records, self.recipe.model.image_size, clips.frames, self.recipe.seed)
+        cache = ClipCache(self.folder / "clips", maker, clips.count, self.model)
+        cache.build(self.report)
+        if not self.model.sam.memory_temporal_positional_encoding.any():  # nobody has trained it
+            start_memory(self.model, cache.read(range(min(64, cache.num_rows)))[2])
+        freeze_all_but(self.model, MEMORY_PARTS)
+        sampler = ClipSampler(cache, settings.rows, settings.per_row, self.recipe.seed)
+        self.train("memory", self.model, MemoryStage(self.model, sampler).loss, settings)
+
     def write_texts(
         self, region: TrainingRegion, rng: random.Random, language: str
     ) -> dict[str, str]:
@@ -228,9 +250,12 @@ def train_from_recipe(recipe: Recipe, data: Path, report: Report = print) -> Pat
     """
     run = Run(recipe, data, report)
     run.pretrain()
-    run.prepare()
-    run.segment()
-    run.tap()
-    run.teach_language("alignment", recipe.alignment, ALIGNMENT_PARTS)
-    run.teach_language("finetuning", recipe.finetuning, (*ALIGNMENT_PARTS, "language_model"))
+    if recipe.needs_regions:
+        run.prepare()
+        run.segment()
+    run.follow()
+    if recipe.needs_regions:
+        run.tap()
+        run.teach_language("alignment", recipe.alignment, ALIGNMENT_PARTS)
+        run.teach_language("finetuning", recipe.finetuning, (*ALIGNMENT_PARTS, "language_model"))
     return run.save()

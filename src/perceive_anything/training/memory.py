@@ -1,0 +1,298 @@
+"""Stage `memory`: SAM 2's memory learns to carry a region from frame to frame of made-up clips.
+
+Knows cached frame features, simulated prompts and the inference code of the video model, which it
+runs as it is, with gradients. Only what reads and writes memory learns: images keep their answers.
+Shape suffixes: B clips (one object each), T frames, C width, H W low-resolution grid.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+from perceive_anything.data.masklets import MaskletMaker
+from perceive_anything.masks import mask_to_box_xyxy
+from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.segmenter import PromptTensors, RegionFeatures
+from perceive_anything.modeling.tracking import REGION, PamSam2VideoModel
+from perceive_anything.training.arrays import ArrayCache, digest
+from perceive_anything.training.features import fused_stages, to_pixels
+from perceive_anything.training.losses import dice_loss, pixel_loss
+from perceive_anything.training.prompts import (
+    SimulatedPrompt,
+    box_prompt,
+    click_prompt,
+    mask_prompt,
+    stack_prompts,
+)
+
+MEMORY_PARTS = (
+    "sam.memory_attention", "sam.memory_encoder", "sam.memory_temporal_positional_encoding",
+    "sam.object_pointer_proj", "sam.temporal_positional_encoding_projection_layer",
+    "sam.no_object_pointer", "sam.occlusion_spatial_embedding_parameter",
+    "sam.mask_decoder.pred_obj_score_head",
+)  # fmt: skip
+MAX_OBJECTS = 2
+VISIBLE_CELLS = 2.0
+FIRST_SHARE = 0.3
+OBJECT_WEIGHT = 0.5
+LEAVING_SHARE = 0.3
+
+
+class ClipCache(ArrayCache):
+    """Features and soft masks of every frame of the first clips of a maker.
+
+    Row `clip * T + frame` holds what the neck gives (`fine` and `middle` as the mask decoder
+    projects them, `embedding` as it is) and masks of up to two objects at a quarter of the side.
+
+    Args:
+        folder: Made if missing.
+        maker: Makes the clips.
+        num_clips: How many.
+        model: Its trunk and neck encode the frames.
+    """
+
+    def __init__(
+        self, folder: Path, maker: MaskletMaker, num_clips: int, model: PamForConditionalGeneration
+    ) -> None:
+        self.maker, self.num_clips, self.sam = maker, num_clips, model.sam
+        cells, width = maker.side // 4, model.sam.hidden_dim
+        shapes = {
+            "fine": (width // 8, cells, cells),
+            "middle": (width // 4, cells // 2, cells // 2),
+            "embedding": (width, cells // 4, cells // 4),
+            "masks": (MAX_OBJECTS, cells, cells),
+        }
+        key = digest([shapes, maker.seed, _clip_digest(maker), _weight_digest(self.sam)])
+        super().__init__(folder, shapes, num_clips * maker.num_frames, key)
+
+    @torch.no_grad()
+    def build(self, report: Callable[[str], None] = print) -> None:
+        """Make and encode the clips that are missing."""
+        count = self.maker.num_frames
+        if self.num_done == self.num_rows:
+            return
+        stages = fused_stages(self.sam.vision_encoder.backbone, self.maker.side)
+        for clip in range(self.num_done // count, self.num_clips):
+            masklet = self.maker.make(clip)
+            pixels = torch.stack([to_pixels(frame, self.maker.side) for frame in masklet.frames])
+            masks = F.avg_pool2d(torch.from_numpy(masklet.masks).float(), 4)
+            masks = F.pad(masks, (0, 0, 0, 0, 0, MAX_OBJECTS - masks.shape[1]))
+            self.append([*frame_maps(self.sam, stages(pixels)), masks])
+            if clip % 50 == 0:
+                report(f"clips: {clip}/{self.num_clips}")
+
+    def areas(self) -> np.ndarray:
+        """Cells that each object covers on each frame, (clips, T, 2)."""
+        masks = self.arrays[-1]
+        areas = np.stack([masks[row].sum((1, 2), dtype=np.float32) for row in range(len(masks))])
+        return areas.reshape(self.num_clips, self.maker.num_frames, MAX_OBJECTS)
+
+
+def frame_maps(sam: PamSam2VideoModel, stage_maps: list[Tensor]) -> list[Tensor]:
+    """The trunk's raw maps -> what the video model keeps of a frame: strides 4, 8 and 16."""
+    encoder, decoder = sam.vision_encoder, sam.mask_decoder
+    fine, middle, embedding = encoder.neck(encoder.backbone.normalize(stage_maps))[0][-3:][::-1]
+    return [decoder.conv_s0(fine), decoder.conv_s1(middle), embedding]
+
+
+def _clip_digest(maker: MaskletMaker) -> str:
+    """Stands for how clips are made and from what."""
+    first, records = maker.make(0), [record.id for record in maker.backgrounds]
+    return digest([maker.num_frames, *records, sha256(first.frames.tobytes()).hexdigest()])
+
+
+def _weight_digest(sam: PamSam2VideoModel) -> str:
+    """Stands for the encoder, as exactly as float16 (finished models, this cache) tells it."""
+    parts: list[nn.Module] = [
+        sam.vision_encoder,
+        sam.mask_decoder.conv_s0,
+        sam.mask_decoder.conv_s1,
+    ]
+    values = [value for part in parts for value in part.state_dict().values()]
+    return digest(sha256(value.half().numpy().tobytes()).hexdigest() for value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """B objects on T frames.
+
+    Attributes:
+        rows: Cache rows of the B objects, for each of the T frames.
+        prompts: One prompt an object, on its first frame.
+        target_TBHW: Soft masks.
+    """
+
+    rows: list[list[int]]
+    prompts: PromptTensors
+    target_TBHW: Tensor
+
+
+class ClipSampler:
+    """Draws objects and frames; the batch of a step depends on the seed and the step alone.
+
+    Args:
+        cache: Filled.
+        num_clips: Objects of a batch.
+        max_frames: Most frames of a batch, two at least; any of the clip's, in order or reversed,
+            so that the motion between them varies.
+        seed: Seed of all chance.
+    """
+
+    def __init__(self, cache: ClipCache, num_clips: int, max_frames: int, seed: int) -> None:
+        self.cache, self.num_clips, self.seed = cache, num_clips, seed
+        self.max_frames = min(max_frames, cache.maker.num_frames)
+        self.areas = cache.areas()
+        ever = self.areas.max(1) >= VISIBLE_CELLS
+        self.objects = np.argwhere(ever).tolist()
+        self.leaving = np.argwhere(ever & (self.areas.min(1) == 0)).tolist()
+
+    def batch(self, step: int) -> ClipBatch:
+        """The batch of a step."""
+        rng = random.Random(f"{self.seed}/{step}")
+        num_frames = rng.randint(2, self.max_frames)
+        rows, masks = [], []
+        for _ in range(self.num_clips):
+            clip, item, frames = self._draw(rng, num_frames)
+            rows.append([clip * self.cache.maker.num_frames + frame for frame in frames])
+            masks.append(self.cache.arrays[-1][rows[-1], item].astype(np.float32))
+        prompts = [first_prompt(mask[0], rng) for mask in masks]
+        index, side = list(range(self.num_clips)), self.cache.maker.side
+        return ClipBatch(
+            [list(row) for row in zip(*rows, strict=True)],
+            stack_prompts(prompts, index, side),
+            torch.from_numpy(np.stack(masks, 1)),
+        )
+
+    def _draw(self, rng: random.Random, num_frames: int) -> tuple[int, int, list[int]]:
+        """Clip, object and frames; on the first one the object is well seen.
+
+        Objects that are hidden for a while are rare and so drawn more often.
+        """
+        while True:
+            leaving = self.leaving and rng.random() < LEAVING_SHARE
+            clip, item = rng.choice(self.leaving if leaving else self.objects)
+            frames = sorted(rng.sample(range(self.cache.maker.num_frames), num_frames))
+            if rng.random() < 0.5:
+                frames.reverse()
+            areas = self.areas[clip, :, item]
+            if areas[frames[0]] >= max(VISIBLE_CELLS, FIRST_SHARE * areas.max()):
+                return clip, item, frames
+
+
+def first_prompt(mask: np.ndarray, rng: random.Random) -> SimulatedPrompt:
+    """How the region is pointed at: 50 % its mask, 30 % a box, 20 % a click."""
+    kind = rng.random()
+    box = mask_to_box_xyxy(mask >= 0.5)
+    if kind < 0.5 and box is not None:
+        return mask_prompt(mask)
+    if kind < 0.8 and box is not None:
+        return box_prompt(tuple(4.0 * edge for edge in box), rng, jitter=rng.choice((0.0, 0.1)))
+    return click_prompt(mask, 4, rng, 1)
+
+
+@contextmanager
+def batched_memory(sam: PamSam2VideoModel) -> Iterator[None]:
+    """Let memory attention answer in a shape whose batch transformers does not mix with cells.
+
+    It gives (1, B, H W, C), and its caller drops dimension 1, which is right for B = 1 only.
+    """
+    handle = sam.memory_attention.register_forward_hook(lambda *call: call[-1].squeeze(0))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def follow_clips(
+    sam: PamSam2VideoModel,
+    frames: Sequence[Sequence[Tensor]],
+    positions: Sequence[Tensor],
+    prompts: PromptTensors,
+) -> list[RegionFeatures]:
+    """The inference code over B clips at once, as if one object had tensors of B rows.
+
+    Args:
+        sam: The video model, in eval mode.
+        frames: Of each frame `fine`, `middle` and `embedding` (B, C, H, W).
+        positions: The neck's position codes of the three maps, (H W, B, C).
+        prompts: One row a clip, for the first frame.
+
+    Returns:
+        What is seen on each frame.
+    """
+    session = Sam2VideoInferenceSession(inference_device=sam.device, dtype=sam.dtype)
+    session.obj_id_to_idx(0)
+    regions = []
+    with batched_memory(sam):
+        for index, maps in enumerate(frames):
+            first, flat = index == 0, [maps_BCHW.flatten(2).permute(2, 0, 1) for maps_BCHW in maps]
+            features = {"vision_feats": flat, "vision_pos_embeds": list(positions)}
+            session.cache.cache_vision_features(index, features)
+            output = sam._run_single_frame_inference(
+                session, index, 0, 1, first, {"prompts": prompts} if first else None, None,
+                reverse=False, streaming=True,
+            )  # fmt: skip
+            regions.append(output.pop(REGION))
+            masks, score = output.pop("high_res_masks"), output["object_score_logits"]
+            if index + 1 < len(frames):
+                memory, codes = sam._encode_new_memory(flat[-1], masks, score, first)
+                output |= {"maskmem_features": memory, "maskmem_pos_enc": codes}
+            session.store_output(0, index, output_value=output, is_conditioning_frame=first)
+    return regions
+
+
+def memory_loss(regions: Sequence[RegionFeatures], target_TBHW: Tensor) -> dict[str, Tensor]:
+    """Terms of the loss: masks where the object is seen behind the first frame, presence always.
+
+    Objects of which less than two cells are seen are neither there nor gone.
+    """
+    areas_TB = target_TBHW.sum((2, 3))
+    seen_TB, gone_TB = areas_TB >= VISIBLE_CELLS, areas_TB == 0
+    logits = torch.stack([region.all_masks[:, :1] for region in regions])[1:][seen_TB[1:]]
+    target = target_TBHW[1:][seen_TB[1:]]
+    terms = 2 * pixel_loss(logits, target) + dice_loss(logits, target)
+    present = torch.stack([region.object_logit for region in regions])
+    known = seen_TB | gone_TB
+    presence = F.binary_cross_entropy_with_logits(present[known], seen_TB[known].float())
+    return {"mask": terms.sum() / max(1, len(terms)), "object": OBJECT_WEIGHT * presence}
+
+
+class MemoryStage:
+    """One training step: cached frames -> the inference code -> losses.
+
+    Args:
+        model: Whose memory learns.
+        sampler: Draws the batches.
+    """
+
+    def __init__(self, model: PamForConditionalGeneration, sampler: ClipSampler) -> None:
+        self.model, self.sampler = model, sampler
+        self.positions = frame_positions(model.sam)
+
+    def loss(self, step: int) -> dict[str, Tensor]:
+        """Terms of the loss at a step; their sum is minimised."""
+        self.model.eval()
+        batch = self.sampler.batch(step)
+        count = len(batch.prompts.labels)
+        frames = [self.sampler.cache.read(rows)[:3] for rows in batch.rows]
+        positions = [code.expand(-1, count, -1) for code in self.positions]
+        regions = follow_clips(self.model.sam, frames, positions, batch.prompts)
+        return memory_loss(regions, batch.target_TBHW)
+
+
+@torch.no_grad()
+def frame_positions(sam: PamSam2VideoModel) -> list[Tensor]:
+    """The neck's position codes of the three maps of a frame, (H W, 1, C)."""
+    blank = torch.zeros(1, 3, sam.image_size, sam.image_size, device=sam.device, dtype=sam.dtype)
+    return list(sam.get_image_features(blank, return_dict=True).fpn_position_encoding)
