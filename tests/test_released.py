@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import FIXTURE
+from conftest import FIRST, FIXTURE, FRAMES, SECOND, SIZE_WH
 from perceive_anything import Box, Mask, Perceiver, Points
 from perceive_anything.errors import OptionError
 from perceive_anything.modeling.generation import generation_settings, write_answers
@@ -15,12 +15,6 @@ from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.modeling.tracking import Tracker
 
 PICTURE = np.asarray(Image.open(FIXTURE / "image.png").convert("RGB"))
-FRAMES = [
-    np.asarray(Image.open(path).convert("RGB"))
-    for path in sorted((FIXTURE / "frames").glob("*.png"))
-]
-SIZE_WH = FRAMES[0].shape[1::-1]
-FIRST, SECOND = Box(39, 79, 121, 161), Box(180, 20, 300, 120)
 
 
 @pytest.fixture(scope="module")

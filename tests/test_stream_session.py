@@ -4,19 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from conftest import FIXTURE
+from conftest import FIRST, FRAMES, SECOND
 from perceive_anything import Box, Perceiver
 from perceive_anything.errors import MediaError, OptionError, PromptError
 from perceive_anything.events import CaptionEvent, EndEvent, FrameEvent
 from perceive_anything.sessions import stream as stream_module
-
-FRAMES = [
-    np.asarray(Image.open(path).convert("RGB"))
-    for path in sorted((FIXTURE / "frames").glob("*.png"))
-]
-FIRST, SECOND = Box(39, 79, 121, 161), Box(180, 20, 300, 120)
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,12 @@
 """The tracker: bounded memory, both directions, corrections; objects come and go."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from conftest import FIXTURE
-from perceive_anything import Box, Perceiver, Points
+from conftest import FIRST, FRAMES, SECOND, SIZE_WH
+from perceive_anything import Perceiver, Points
 from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.modeling.tracking import Tracker
-
-FRAMES = [
-    np.asarray(Image.open(path).convert("RGB"))
-    for path in sorted((FIXTURE / "frames").glob("*.png"))
-]
-SIZE_WH = FRAMES[0].shape[1::-1]
-FIRST, SECOND = Box(39, 79, 121, 161), Box(180, 20, 300, 120)
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from conftest import FIXTURE
+from conftest import FIRST, FRAMES, SECOND, SIZE_WH
 from perceive_anything import Box, Mask, Perceiver, Points
 from perceive_anything.errors import MediaError, OptionError, PromptError
 from perceive_anything.modeling.tracking import Tracker
 
-FRAMES = [
-    np.asarray(Image.open(path).convert("RGB"))
-    for path in sorted((FIXTURE / "frames").glob("*.png"))
-]
-SIZE_WH = FRAMES[0].shape[1::-1]
-FIRST, SECOND = Box(39, 79, 121, 161), Box(180, 20, 300, 120)
 SEGMENT = ["segment"]
 
 

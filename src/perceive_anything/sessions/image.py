@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import torch
 
-from perceive_anything.errors import PromptError
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.results import Region
-from perceive_anything.sessions.regions import Writing, masks_and_scores, write_texts
-from perceive_anything.tasks import (
-    ALL_TASKS,
-    SEGMENT,
-)
+from perceive_anything.sessions.regions import Writing, as_batch, masks_and_scores, write_texts
+from perceive_anything.tasks import ALL_TASKS, SEGMENT
 from perceive_anything.types import Prompt
 
 if TYPE_CHECKING:
@@ -103,14 +99,7 @@ class ImageSession:
             'cat'
         """
         writing = Writing.checked(tasks, language, max_new_tokens, temperature)
-        several = isinstance(prompts, Sequence)
-        batch: list[Prompt] = list(prompts) if isinstance(prompts, Sequence) else [prompts]
-        if not batch:
-            raise PromptError(
-                f'no prompt was given for "{self.source}": got an empty list.\n'
-                "  Give at least one Box, Points or Mask in pixels of the image.",
-                code="prompt_missing",
-            )
+        batch, several = as_batch(prompts, self.source)
         for prompt in batch:
             prompt.validate_for(self.size_wh, self.source)
         regions: list[Region] = []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perceive_anything.errors import PromptError
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.tasks import (
@@ -62,6 +63,27 @@ class Writing:
             max_new_tokens,
             check_temperature(temperature),
         )
+
+
+def as_batch(prompts: Prompt | Sequence[Prompt], name: str) -> tuple[list[Prompt], bool]:
+    """The prompts of a call as a list, and whether they were one.
+
+    Args:
+        prompts: One prompt or a list.
+        name: Of the image or video, for the message.
+
+    Raises:
+        PromptError: The list is empty.
+    """
+    if not isinstance(prompts, Sequence):
+        return [prompts], False
+    if not prompts:
+        raise PromptError(
+            f'no prompt was given for "{name}": got an empty list.\n'
+            "  Give at least one Box, Points or Mask in its pixels.",
+            code="prompt_missing",
+        )
+    return list(prompts), True
 
 
 def write_text(

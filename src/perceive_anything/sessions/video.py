@@ -18,7 +18,13 @@ import torch
 from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.modeling.tracking import Tracker
 from perceive_anything.sessions.clips import ClipFeatures
-from perceive_anything.sessions.regions import Writing, masks_and_scores, write_caption, write_texts
+from perceive_anything.sessions.regions import (
+    Writing,
+    as_batch,
+    masks_and_scores,
+    write_caption,
+    write_texts,
+)
 from perceive_anything.tasks import ALL_TASKS, CAPTION, SEGMENT, TASK_FIELD
 from perceive_anything.tracks import Track, TrackPoint
 from perceive_anything.types import Frame, Prompt
@@ -285,14 +291,7 @@ class VideoSession:
             MediaError: The video cannot be read. One that ends too early only warns.
         """
         writing = Writing.checked(tasks, language, max_new_tokens, temperature)
-        several = isinstance(prompts, Sequence)
-        batch: list[Prompt] = list(prompts) if isinstance(prompts, Sequence) else [prompts]
-        if not batch:
-            raise PromptError(
-                f'no prompt was given for "{self.name}": got an empty list.\n'
-                "  Give at least one Box, Points or Mask in pixels of the video.",
-                code="prompt_missing",
-            )
+        batch, several = as_batch(prompts, self.name)
         ids = [self.add(prompt, frame=frame) for prompt in batch]
         try:
             for _ in self.propagate():
