@@ -11,6 +11,7 @@ from perceive_anything.modeling import (
     PamConfig,
     PamForConditionalGeneration,
 )
+from perceive_anything.modeling.backbone import SamePaddedConv2d
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.perceiver import pixel_shuffle_tokens
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor, restore_masks
@@ -213,6 +214,19 @@ def test_folded_normalisation_is_the_plain_one_and_follows_the_weights():
         for one, other in zip(plain, folded, strict=True):
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
     assert not any("folded" in name for name in trunk.state_dict())
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_strided_convolutions_are_padded_as_in_tensorflow(kernel):
+    """The odd pixel of padding goes right and below, written out by hand."""
+    torch.manual_seed(0)
+    conv = SamePaddedConv2d(3, 4, kernel, 2, bias=False)
+    pixels = torch.randn(1, 3, 16, 32)
+    before = (kernel - 2) // 2
+    after = kernel - 2 - before
+    padded = torch.nn.functional.pad(pixels, (before, after, before, after))
+    wanted = torch.nn.functional.conv2d(padded, conv.weight, stride=2)
+    torch.testing.assert_close(conv(pixels).detach(), wanted.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_rendered_prompts_say_where():
