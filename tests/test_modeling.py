@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from perceive_anything.data.tokenizer import train_tokenizer
 from perceive_anything.modeling import (
     EfficientNetLiteModel,
     PamConfig,
@@ -14,8 +13,7 @@ from perceive_anything.modeling import (
 from perceive_anything.modeling.backbone import SamePaddedConv2d
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.perceiver import pixel_shuffle_tokens
-from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor, restore_masks
-from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
+from perceive_anything.modeling.processing import PamProcessor, restore_masks
 from perceive_anything.modeling.segmenter import (
     NO_OBJECT_LOGIT,
     PromptTensors,
@@ -69,20 +67,6 @@ def model(request):
     made = PamForConditionalGeneration(config)
     initialise(made)
     return made.eval()
-
-
-@pytest.fixture(scope="module")
-def processor(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
-    lines = [
-        "a cat on a mat",
-        "一只猫",
-        *(p for t in TASK_TEXTS["en"] for p in chat_pieces(t, "en")),
-    ]
-    train_tokenizer(lines * 5, SIZES.vocab_size, folder)
-    image_processor = PamImageProcessor(size={"height": SIDE, "width": SIDE})
-    rows = nano_config(SIZES).image_rows
-    return PamProcessor(image_processor, AutoTokenizer.from_pretrained(folder), image_rows=rows)
 
 
 def segment(model, processor, prompts):

@@ -46,6 +46,7 @@ CODES: dict[str, CodeInfo] = {
     "mask_empty": CodeInfo(USER, 422, "A mask selects no pixel."),
     "mask_size": CodeInfo(USER, 422, "A mask is not of the image's size."),
     "missing_extra": CodeInfo(USER, 503, "An optional package is not installed."),
+    "out_of_memory": CodeInfo(USER, 503, "The memory is too small for the model and the request."),
     "out_unwritable": CodeInfo(USER, 400, "An output file cannot be written."),
     "point_outside_image": CodeInfo(USER, 422, "A point lies outside the image."),
     "prompt_missing": CodeInfo(USER, 422, "No prompt was given."),

@@ -1,4 +1,4 @@
-"""What a stream gives back: events with the regions of a frame, captions and the end.
+"""What comes while work goes on: pieces of text; events of a stream with its regions and captions.
 
 Plain values with thin methods over `export` and `draw`; makes no masks and no text itself.
 """
@@ -12,6 +12,23 @@ from typing import Any
 from perceive_anything import export
 from perceive_anything.masks import BoolMask, decode_rle
 from perceive_anything.tracks import CaptionSpan, Pixels, check_size
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """A piece of one text, given while others are still written.
+
+    Args:
+        region: Number of the region among those of the call.
+        task: Which of its texts: "recognize", "explain", "caption" or "describe".
+        text: What is new; the pieces of a text add up to it.
+        final: Whether the text is complete now.
+    """
+
+    region: int
+    task: str
+    text: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

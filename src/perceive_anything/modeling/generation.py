@@ -6,6 +6,8 @@ Knows the model and the processor; regions come as features, answers go out as t
 from __future__ import annotations
 
 import copy
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +80,7 @@ def generation_settings(
 
 
 @torch.inference_mode()
-def write_answers(
+def answer_ids(
     model: PamForConditionalGeneration,
     processor: PamProcessor,
     visual_RVD: Tensor,
@@ -87,8 +89,8 @@ def write_answers(
     max_new_tokens: int | None = None,
     temperature: float = 0.0,
     previous: str | None = None,
-) -> list[str]:
-    """Answers of R regions to one task.
+) -> list[list[int]]:
+    """Token ids of R regions' answers to one task, without the end of turn.
 
     Args:
         model: Any PAM.
@@ -101,9 +103,24 @@ def write_answers(
         previous: For "video": caption of the part before this one.
     """
     embeds = answer_prefix(model, processor, visual_RVD, task, language, previous)
-    ids = model.language_model.generate(
+    settings = generation_settings(model, processor, task, max_new_tokens, temperature)
+    rows = model.language_model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
-        generation_config=generation_settings(model, processor, task, max_new_tokens, temperature),
+        generation_config=settings,
     )
-    return [processor.decode_answer(row) for row in ids]
+    ends = set(settings.eos_token_id)
+    return [list(takewhile(lambda token: token not in ends, row)) for row in rows.tolist()]
+
+
+def write_answers(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    task: str,
+    language: str,
+    *settings: Any,
+) -> list[str]:
+    """Texts of `answer_ids`, which has the same arguments."""
+    rows = answer_ids(model, processor, visual_RVD, task, language, *settings)
+    return [processor.decode_answer(row) for row in rows]

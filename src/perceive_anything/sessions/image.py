@@ -6,23 +6,32 @@ Knows the model's three steps (encode, segment, write) and turns their tensors i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import torch
 
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.results import Region
-from perceive_anything.sessions.regions import Writing, as_batch, masks_and_scores, write_texts
-from perceive_anything.tasks import ALL_TASKS, SEGMENT
+from perceive_anything.sessions.batches import in_batches, regions_at_once
+from perceive_anything.sessions.regions import (
+    Writing,
+    as_batch,
+    iter_texts,
+    masks_and_scores,
+    write_texts,
+)
+from perceive_anything.tasks import ALL_TASKS
 from perceive_anything.types import Prompt
 
 if TYPE_CHECKING:
+    from perceive_anything.events import TextChunk
     from perceive_anything.modeling import PamForConditionalGeneration
     from perceive_anything.modeling.processing import PamProcessor
-
-REGIONS_AT_ONCE = 16
+    from perceive_anything.modeling.segmenter import RegionFeatures
 
 
 class ImageSession:
@@ -59,13 +68,19 @@ class ImageSession:
     @overload
     def perceive(
         self, prompts: Prompt, *, tasks: Sequence[str] = ..., language: str = ...,
-        max_new_tokens: int | None = ..., temperature: float = ...,
+        max_new_tokens: int | None = ..., temperature: float = ..., stream: Literal[False] = ...,
     ) -> Region: ...  # fmt: skip
     @overload
     def perceive(
         self, prompts: Sequence[Prompt], *, tasks: Sequence[str] = ..., language: str = ...,
-        max_new_tokens: int | None = ..., temperature: float = ...,
+        max_new_tokens: int | None = ..., temperature: float = ..., stream: Literal[False] = ...,
     ) -> list[Region]: ...  # fmt: skip
+    @overload
+    def perceive(
+        self, prompts: Prompt | Sequence[Prompt], *, tasks: Sequence[str] = ...,
+        language: str = ..., max_new_tokens: int | None = ..., temperature: float = ...,
+        stream: Literal[True],
+    ) -> Iterator[TextChunk]: ...  # fmt: skip
     def perceive(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -74,7 +89,8 @@ class ImageSession:
         language: str = "en",
         max_new_tokens: int | None = None,
         temperature: float = 0.0,
-    ) -> Region | list[Region]:
+        stream: bool = False,
+    ) -> Region | list[Region] | Iterator[TextChunk]:
         """Segment and describe regions of this image.
 
         Args:
@@ -85,13 +101,17 @@ class ImageSession:
                 task.
             temperature: 0 writes the likeliest words, the same ones each time; above 0 samples (the
                 released models' authors use 0.1).
+            stream: Give the texts piece by piece as they are written, all at the same time. Leaving
+                the loop stops the work.
 
         Returns:
-            One `Region` for one prompt, a list in the order of the prompts for a list.
+            One `Region` for one prompt, a list in the order of the prompts for a list; with
+            `stream` an iterator of `TextChunk`.
 
         Raises:
             PromptError: A prompt lies outside the image, or there is none.
             OptionError: An unknown task or language, or a temperature below 0.
+            ModelError: One region alone is too large for the memory.
 
         Example:
             >>> image = Perceiver.from_pretrained().image("cat.jpg")  # doctest: +SKIP
@@ -102,24 +122,29 @@ class ImageSession:
         batch, several = as_batch(prompts, self.source)
         for prompt in batch:
             prompt.validate_for(self.size_wh, self.source)
-        regions: list[Region] = []
-        for start in range(0, len(batch), REGIONS_AT_ONCE):
-            chunk = batch[start : start + REGIONS_AT_ONCE]
-            regions += self._perceive(chunk, start, writing)
+        size = regions_at_once(self._model, len(writing.texts))
+        if stream:
+            return in_batches(batch, size, partial(self._stream, writing))
+        regions = list(in_batches(batch, size, partial(self._perceive, writing)))
         return regions if several else regions[0]
 
     @torch.inference_mode()
-    def _perceive(self, prompts: list[Prompt], first_id: int, writing: Writing) -> list[Region]:
+    def _segment(self, prompts: Sequence[Prompt]) -> RegionFeatures:
         start = time.perf_counter()
         tensors = self._processor.prompt_tensors(prompts, [self.size_wh] * len(prompts))
         features = self._model.segment(self._features, tensors.to(self._model.device))
-        masks, scores = masks_and_scores(features, self.size_wh, prompts)
         self.timing_s["segment"] += time.perf_counter() - start
+        return features
+
+    @torch.inference_mode()
+    def _perceive(self, writing: Writing, prompts: Sequence[Prompt], first_id: int) -> list[Region]:
+        features = self._segment(prompts)
+        masks, scores = masks_and_scores(features, self.size_wh, prompts)
         start = time.perf_counter()
         texts: dict[str, list[str]] = {}
-        if any(task != SEGMENT for task in writing.tasks):
-            visual = self._model.visual_rows(features)
-            texts = write_texts(self._model, self._processor, visual, writing)
+        if writing.texts:
+            rows = self._model.visual_rows(features)
+            texts = write_texts(self._model, self._processor, rows, writing)
         self.timing_s["text"] += time.perf_counter() - start
         return [
             Region(
@@ -132,3 +157,13 @@ class ImageSession:
             )
             for i, prompt in enumerate(prompts)
         ]
+
+    def _stream(
+        self, writing: Writing, prompts: Sequence[Prompt], first_id: int
+    ) -> Iterator[TextChunk]:
+        if not writing.texts:
+            return
+        with torch.inference_mode():
+            rows = self._model.visual_rows(self._segment(prompts))
+        for chunk in iter_texts(self._model, self._processor, rows, writing.texts, writing):
+            yield replace(chunk, region=first_id + chunk.region)

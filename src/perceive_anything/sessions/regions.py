@@ -5,14 +5,15 @@ Knows features and prompts; shared by images, videos and streams.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perceive_anything.errors import PromptError
-from perceive_anything.modeling.generation import write_answers
+from perceive_anything.events import TextChunk
+from perceive_anything.modeling.answers import iter_answers
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.tasks import (
     CAPTION,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from perceive_anything.modeling.processing import PamProcessor
     from perceive_anything.modeling.segmenter import RegionFeatures
 
+HALF_CHARACTER = "\ufffd"  # what a tokenizer gives for the first bytes of a longer character
+
 
 @dataclass(frozen=True, slots=True)
 class Writing:
@@ -47,6 +50,11 @@ class Writing:
     language: str
     max_new_tokens: int | None = None
     temperature: float = 0.0
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The tasks that write something."""
+        return tuple(task for task in self.tasks if task != SEGMENT)
 
     @classmethod
     def checked(
@@ -86,6 +94,42 @@ def as_batch(prompts: Prompt | Sequence[Prompt], name: str) -> tuple[list[Prompt
     return list(prompts), True
 
 
+def iter_texts(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    tasks: Sequence[str],
+    writing: Writing,
+    previous: str | None = None,
+) -> Iterator[TextChunk]:
+    """Texts of R regions as they are written; the chunks of a text add up to it.
+
+    Args:
+        model: Any PAM.
+        processor: Its processor.
+        visual_RVD: Visual rows of the regions.
+        tasks: Text tasks, "video" included.
+        writing: Language and length; its tasks are not read.
+        previous: For "video": caption of the part before this one.
+    """
+    ids: dict[tuple[int, str], list[int]] = {
+        (region, task): [] for region in range(len(visual_RVD)) for task in tasks
+    }
+    said = dict.fromkeys(ids, "")
+    for token in iter_answers(
+        model, processor, visual_RVD, tasks, writing.language, writing.max_new_tokens,
+        writing.temperature, previous,
+    ):  # fmt: skip
+        key, final = (token.region, token.task), token.id is None
+        if token.id is not None:
+            ids[key].append(token.id)
+        text = processor.decode_answer(ids[key])
+        if final or not text.endswith(HALF_CHARACTER):
+            new, said[key] = text[len(said[key]) :], text
+            if new or final:
+                yield TextChunk(token.region, token.task, new, final)
+
+
 def write_text(
     model: PamForConditionalGeneration,
     processor: PamProcessor,
@@ -95,16 +139,10 @@ def write_text(
     previous: str | None = None,
 ) -> list[str]:
     """Answers of R regions to one task, "video" included."""
-    return write_answers(
-        model,
-        processor,
-        visual_RVD,
-        task,
-        writing.language,
-        writing.max_new_tokens,
-        writing.temperature,
-        previous,
-    )
+    texts = [""] * len(visual_RVD)
+    for chunk in iter_texts(model, processor, visual_RVD, [task], writing, previous):
+        texts[chunk.region] += chunk.text
+    return texts
 
 
 def write_caption(
@@ -139,11 +177,10 @@ def write_texts(
     writing: Writing,
 ) -> dict[str, list[str]]:
     """Texts of R regions by field of `Region`; "segment" writes none."""
-    return {
-        TASK_FIELD[task]: write_text(model, processor, visual_RVD, task, writing)
-        for task in writing.tasks
-        if task != SEGMENT
-    }
+    texts = {TASK_FIELD[task]: [""] * len(visual_RVD) for task in writing.texts}
+    for chunk in iter_texts(model, processor, visual_RVD, writing.texts, writing):
+        texts[TASK_FIELD[chunk.task]][chunk.region] += chunk.text
+    return texts
 
 
 def masks_and_scores(

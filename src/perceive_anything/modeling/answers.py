@@ -1,0 +1,193 @@
+"""Answers of many regions to many tasks: each region is read once, all rows decode together.
+
+Knows the model and the processor; regions come as visual rows, tokens go out as they are chosen.
+`generation.write_answers` is the plain path, which gives the same tokens. Shape suffixes: R
+regions, N rows (one a region and task), L positions, V visual rows, D width, W vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+)
+
+from perceive_anything.modeling.generation import generation_settings
+from perceive_anything.modeling.model import PamForConditionalGeneration
+from perceive_anything.modeling.processing import PamProcessor
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of one answer.
+
+    Attributes:
+        region: Number of the region.
+        task: What is answered.
+        id: The token; None once the answer has ended.
+    """
+
+    region: int
+    task: str
+    id: int | None
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The answers that are still written, one a row.
+
+    Attributes:
+        index: (N,) region times number of tasks plus task.
+        limit: (N,) most tokens of each.
+        mask: (N, L) 1 where the cache holds something that the row reads.
+        position: (N, 1) of the newest input.
+        written: (N, steps) tokens so far.
+    """
+
+    index: Tensor
+    limit: Tensor
+    mask: Tensor
+    position: Tensor
+    written: Tensor
+
+    def take(self, keep: Tensor) -> None:
+        """Let all but the given rows leave."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name)[keep])
+
+    def step(self) -> None:
+        """Make room for one more input a row."""
+        self.position = self.position + 1
+        self.mask = torch.cat([self.mask, torch.ones_like(self.position)], 1)
+
+
+@torch.inference_mode()
+def iter_answers(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    tasks: Sequence[str],
+    language: str,
+    max_new_tokens: int | None = None,
+    temperature: float = 0.0,
+    previous: str | None = None,
+) -> Iterator[Token]:
+    """Tokens of R regions' answers to all tasks, a token of every unfinished answer each round.
+
+    Arguments are those of `generation.write_answers`, with several tasks.
+    """
+    settings = [
+        generation_settings(model, processor, task, max_new_tokens, temperature) for task in tasks
+    ]
+    ends = torch.tensor(settings[0].eos_token_id, device=visual_RVD.device)
+    process = _processors(settings[0], visual_RVD.device)
+    cache = DynamicCache(config=model.language_model.config)
+    num_read = _read(model, processor, visual_RVD, cache)
+    cache.batch_repeat_interleave(len(tasks))
+    tails = [processor.task_ids(task, language, previous) for task in tasks]
+    ids_NL, rows = _start(tails, settings, num_read, len(visual_RVD), visual_RVD.device)
+    position_NL = (rows.mask.cumsum(1) - 1)[:, num_read:]
+    while True:
+        logits_NW = model.language_model(
+            inputs_embeds=model.get_input_embeddings()(ids_NL),
+            attention_mask=rows.mask,
+            position_ids=position_NL,
+            past_key_values=cache,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        chosen = _choose(process(rows.written, logits_NW.float()), sample=settings[0].do_sample)
+        rows.written = torch.cat([rows.written, chosen[:, None]], 1)
+        ended = torch.isin(chosen, ends)
+        over = ended | (rows.limit <= rows.written.shape[1])
+        for row, token, is_end, is_over in zip(
+            *(column.tolist() for column in (rows.index, chosen, ended, over)), strict=True
+        ):
+            region, task = divmod(row, len(tasks))
+            if not is_end:
+                yield Token(region, tasks[task], token)
+            if is_over:
+                yield Token(region, tasks[task], None)
+        if over.all():
+            return
+        if over.any():
+            keep = (~over).nonzero()[:, 0]
+            rows.take(keep)
+            cache.batch_select_indices(keep)
+        rows.step()
+        ids_NL, position_NL = rows.written[:, -1:], rows.position
+
+
+def _read(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    cache: DynamicCache,
+) -> int:
+    """Fill the cache with header and visual rows; how many positions that are."""
+    head = torch.tensor(processor.head_ids(), device=visual_RVD.device)
+    head_LD = model.get_input_embeddings()(head)
+    prefix_RLD = torch.cat(
+        [head_LD.expand(len(visual_RVD), -1, -1), visual_RVD.to(head_LD.dtype)], 1
+    )
+    model.language_model(inputs_embeds=prefix_RLD, past_key_values=cache, logits_to_keep=1)
+    return prefix_RLD.shape[1]
+
+
+def _start(
+    tails: list[list[int]],
+    settings: list[GenerationConfig],
+    num_read: int,
+    num_regions: int,
+    device: torch.device,
+) -> tuple[Tensor, _Rows]:
+    """Ids of the task texts (N, L), padded in front, and the rows that begin behind them."""
+    longest = max(map(len, tails))
+    padded = [[0] * (longest - len(tail)) + tail for tail in tails]
+    ids_NL = torch.tensor(padded, device=device).repeat(num_regions, 1)
+    front = [[0] * (longest - len(tail)) + [1] * len(tail) for tail in tails]
+    tail_mask = torch.tensor(front, device=device).repeat(num_regions, 1)
+    mask = torch.cat([tail_mask.new_ones(len(ids_NL), num_read), tail_mask], 1)
+    limits = torch.tensor([one.max_new_tokens for one in settings], device=device)
+    rows = _Rows(
+        index=torch.arange(len(ids_NL), device=device),
+        limit=limits.repeat(num_regions),
+        mask=mask,
+        position=mask.sum(1, keepdim=True) - 1,
+        written=ids_NL[:, :0],
+    )
+    return ids_NL, rows
+
+
+def _processors(settings: GenerationConfig, device: torch.device) -> LogitsProcessorList:
+    """What the model's own settings do to the logits, as in transformers' `generate`."""
+    made = LogitsProcessorList()
+    if settings.repetition_penalty not in (None, 1.0):
+        made.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+    if settings.min_new_tokens:
+        made.append(
+            MinNewTokensLengthLogitsProcessor(
+                0, settings.min_new_tokens, settings.eos_token_id, device=device
+            )
+        )
+    if settings.do_sample:
+        made.append(TemperatureLogitsWarper(settings.temperature))
+        if settings.top_k:
+            made.append(TopKLogitsWarper(settings.top_k))
+    return made
+
+
+def _choose(scores_NW: Tensor, *, sample: bool) -> Tensor:
+    """(N,) the likeliest token of each row, or one drawn by its probability."""
+    if sample:
+        return torch.multinomial(scores_NW.softmax(-1), 1)[:, 0]
+    return scores_NW.argmax(-1)
