@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import re
-import resource
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from safetensors.torch import save_file
 
 from perceive_anything import Box, Perceiver
 from perceive_anything.data.tokenizer import train_tokenizer
+from perceive_anything.evaluation.memory import peak_mib, reset_peak
+from perceive_anything.evaluation.provenance import provenance
+from perceive_anything.evaluation.random_models import SIZES
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration, PamPerceiverConfig
 from perceive_anything.modeling.convert import convert_original, open_original
 from perceive_anything.modeling.convert.names import original_names
@@ -35,17 +33,12 @@ from perceive_anything.modeling.convert.sizes import sam_config_of_size
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
 from perceive_anything.pipeline import DTYPES
 
-QWEN = {
-    "tiny": (256, 2, 4, 2, 512, 2000),
-    "1.5b": (1536, 28, 12, 2, 8960, 151936),
-    "3b": (2048, 36, 16, 2, 11008, 151936),
-}
 SHARD_TENSORS = 150
 
 
 def text_settings(size: str) -> dict:
     """`config.json` of a release with a Qwen2.5 of the given size."""
-    hidden, layers, heads, kv_heads, inner, vocabulary = QWEN[size]
+    hidden, layers, heads, kv_heads, inner, vocabulary = SIZES[size]
     return {
         "model_type": "llava_qwen", "mm_vision_tower": "meta/sam2.1_hiera_large",
         "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
@@ -110,25 +103,8 @@ class Stages:
         start = time.perf_counter()
         yield
         seconds = time.perf_counter() - start
-        self.rows[name] = {"seconds": round(seconds, 2), "peak_gib": round(peak_gib(), 2)}
-        print(f"{name:12} {seconds:8.1f} s {peak_gib():7.2f} GiB", flush=True)
-
-
-def reset_peak() -> None:
-    """On Linux; elsewhere the peak is that of the whole process."""
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        clear.write_text("5", "ascii")
-
-
-def peak_gib() -> float:
-    """Largest resident set since `reset_peak`."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        match = re.search(r"VmHWM:\s+(\d+)", status.read_text("ascii"))
-        if match:
-            return int(match[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self.rows[name] = {"seconds": round(seconds, 2), "peak_gib": round(peak_mib() / 1024, 2)}
+        print(f"{name:12} {seconds:8.1f} s {peak_mib() / 1024:7.2f} GiB", flush=True)
 
 
 def run(folder: Path, args: argparse.Namespace) -> dict:
@@ -157,7 +133,7 @@ def run(folder: Path, args: argparse.Namespace) -> dict:
 def main() -> None:
     """Build, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--llm", choices=QWEN, default="1.5b")
+    parser.add_argument("--llm", choices=SIZES, default="1.5b")
     parser.add_argument("--sam", choices=["tiny", "small", "base-plus", "large"], default="large")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--new-tokens", type=int, default=32)
@@ -168,14 +144,11 @@ def main() -> None:
         size_gb = build(Path(name), args.llm, args.sam)
         print(f"checkpoint of {size_gb:.2f} GB in bfloat16", flush=True)
         rows = run(Path(name), args)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     report = {
         "config": vars(args),
         "checkpoint_gb": round(size_gb, 2),
         "stages": rows,
-        "hardware": {"machine": platform.machine(), "threads": args.threads},
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "commit": commit.stdout.strip(),
+        **provenance(),
     }
     print(json.dumps(report))
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import torch
-import transformers
 
 from perceive_anything import Box, CaptionEvent, Perceiver
+from perceive_anything.evaluation.memory import resident_mib
+from perceive_anything.evaluation.provenance import provenance
+from perceive_anything.evaluation.random_models import PREFIX, random_perceiver
 
-HEIGHT, WIDTH, FPS = 480, 640, 25.0
+HEIGHT, WIDTH = 480, 640
 
 
 def frames(count: int) -> Iterator[np.ndarray]:
@@ -46,25 +44,22 @@ def prompts(count: int) -> list[Box]:
     return made
 
 
-def resident_mib() -> float:
-    """Resident set of this process (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
-
-
 def main() -> None:
     """Push, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--regions", type=int, default=3, choices=[1, 2, 3])
+    parser.add_argument("--fps", type=float, default=25.0, help="frames a second of the stream")
     parser.add_argument("--caption-every", type=float, default=0.0, help="seconds; 0: no captions")
-    parser.add_argument("--model", default="nano")
+    parser.add_argument("--model", default="nano", help="a model, or random:tiny")
     args = parser.parse_args()
-    session = Perceiver.from_pretrained(args.model).stream(caption_every=args.caption_every or None)
+    load = random_perceiver if args.model.startswith(PREFIX) else Perceiver.from_pretrained
+    session = load(args.model).stream(caption_every=args.caption_every or None)
     for prompt in prompts(args.regions):
         session.add(prompt)
     start, captions, samples = time.perf_counter(), 0, []
     for index, frame in enumerate(frames(args.frames)):
-        events = session.push(frame, index / FPS)
+        events = session.push(frame, index / args.fps)
         captions += sum(isinstance(event, CaptionEvent) for event in events)
         if index % max(1, args.frames // 100) == 0:
             samples.append((index, resident_mib()))
@@ -74,16 +69,13 @@ def main() -> None:
     seconds = time.perf_counter() - start
     settled = np.array(samples[len(samples) // 10 :])
     slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) * 1000
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     report = {
         "config": vars(args),
         "fps": round(args.frames / seconds, 2),
         "captions": captions,
         "resident_mib": round(samples[-1][1], 1),
         "slope_mib": round(slope, 3),
-        "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "commit": commit.stdout.strip(),
+        **provenance(),
     }
     print(json.dumps(report))
 

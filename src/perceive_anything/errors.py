@@ -48,6 +48,7 @@ CODES: dict[str, CodeInfo] = {
     "missing_extra": CodeInfo(USER, 503, "An optional package is not installed."),
     "out_of_memory": CodeInfo(USER, 503, "The memory is too small for the model and the request."),
     "out_unwritable": CodeInfo(USER, 400, "An output file cannot be written."),
+    "paths_differ": CodeInfo(BUG, 500, "Two ways of computing the same thing disagree."),
     "point_outside_image": CodeInfo(USER, 422, "A point lies outside the image."),
     "prompt_missing": CodeInfo(USER, 422, "No prompt was given."),
     "prompt_syntax": CodeInfo(USER, 422, "A prompt cannot be parsed."),

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("convert", "Convert a released PAM checkpoint to this package's layout."),
     "train": ("train", "Train a model from a recipe."),
     "eval": ("eval", "Measure a model on annotated images."),
+    "bench": ("bench", "Time the answers of a model on this machine."),
     "doctor": ("doctor", "Check this installation and say what would make it better."),
 }
 
