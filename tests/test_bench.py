@@ -62,6 +62,16 @@ def test_what_is_done_once_and_what_each_time(work, monkeypatch):
     assert len(calls) == 1 + 2 * 2
 
 
+def test_8_bit_weights_are_timed_and_weighed(capsys):
+    arguments = ["bench", "--paths", "fast", "--runs", "1", "--tasks", "1", "--new-tokens", "2"]
+    weights = {}
+    for extra in ([], ["--quantize", "int8"]):
+        assert main([*arguments, *extra]) == 0
+        config = json.loads(capsys.readouterr().out.splitlines()[-1])["config"]
+        weights[config["quantize"]] = config["weights_mib"]
+    assert weights["int8"] < 0.9 * weights[None]
+
+
 def test_paths_that_differ_fail(work, monkeypatch, capsys):
     def wrong(work):
         run = speed.run_fast(work)

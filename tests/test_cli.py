@@ -335,16 +335,25 @@ def test_a_bug_keeps_what_was_answered(
 
 
 def test_settings_of_model_and_text_are_handed_on(run: Run, photo: Path) -> None:
-    options = "--sam2 large --dtype bfloat16 --device cpu --temperature 0.1 --max-new-tokens 7"
-    assert run("image", photo, *BOX, *options.split()).code == 0
+    options = "--sam2 large --dtype float32 --device cpu --quantize int8"
+    writing = "--temperature 0.1 --max-new-tokens 7"
+    assert run("image", photo, *BOX, *options.split(), *writing.split()).code == 0
     assert fake_pipeline.FakePerceiver.settings == {
         "sam2": "large",
-        "dtype": "bfloat16",
+        "dtype": "float32",
         "device": "cpu",
+        "quantize": "int8",
         "temperature": 0.1,
         "max_new_tokens": 7,
     }
     check_refusal(run("image", photo, *BOX, "--temperature", "-1"), "temperature is -1")
+
+
+@pytest.mark.parametrize("command", ["image", "video", "stream"])
+def test_int8_is_handed_on_by_every_command_that_loads(run: Run, photo: Path, command: str) -> None:
+    ran = run(command, photo, *BOX, "--model", "nan", "--quantize", "int8")
+    check_refusal(ran, "unknown_model")
+    assert fake_pipeline.FakePerceiver.settings["quantize"] == "int8"
 
 
 def test_unknown_commands_name_the_near_one(run: Run) -> None:

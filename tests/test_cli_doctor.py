@@ -41,24 +41,44 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("fastest", "why"), [("cuda", "fastest"), ("cpu", "no GPU")])
-def test_the_chosen_device_comes_with_its_reason(
-    pipeline: ModuleType, fastest: str, why: str
+@pytest.mark.parametrize(
+    ("fastest", "dtype", "why"),
+    [
+        ("cuda", "bfloat16", ("fastest", "the range of float32")),
+        ("mps", "float16", ("fastest", "half the memory")),
+        ("cpu", "float32", ("no GPU", "every CPU")),
+    ],
+)
+def test_device_and_dtype_come_with_their_reasons(
+    pipeline: ModuleType, fastest: str, dtype: str, why: tuple[str, ...]
 ) -> None:
     def choose_device(_: None, *, prefer_cpu: bool = False) -> SimpleNamespace:
         return SimpleNamespace(type="cpu" if prefer_cpu else fastest)
 
+    def choose_dtype(_: None, device: SimpleNamespace) -> str:
+        return "torch.float32" if device.type == "cpu" else f"torch.{dtype}"
+
     pipeline.choose_device = choose_device  # type: ignore[attr-defined]
-    finding = doctor._chosen_device()
-    assert finding.level == "ok"
-    assert "cpu for nano" in finding.what
-    assert f"{fastest} for other models" in finding.what
-    assert why in finding.what
+    pipeline.choose_dtype = choose_dtype  # type: ignore[attr-defined]
+    nano, others, _ = doctor._precision()
+    assert (nano.level, others.level) == ("ok", "ok")
+    for words in ("nano: on cpu", "small enough", "in float32", "every CPU"):
+        assert words in nano.what
+    for words in (f"other models: on {fastest}", f"in {dtype}", *why):
+        assert words in others.what
+
+
+def test_int8_is_there_or_not() -> None:
+    there, missing = doctor._int8("x86"), doctor._int8(None)
+    assert (there.level, missing.level) == ("ok", "note")
+    assert "available (x86); --quantize int8" in there.what
+    assert "none; this torch has" in missing.what
+    assert "bfloat16" in missing.hint
 
 
 def test_model_code_that_cannot_be_imported_is_bad(pipeline: ModuleType) -> None:
     assert not hasattr(pipeline, "choose_device")
-    finding = doctor._chosen_device()
+    (finding,) = doctor._precision()
     assert finding.level == "bad"
     assert "cannot be imported" in finding.what
 
@@ -83,5 +103,5 @@ def test_the_report_names_versions_devices_drawing_font_and_nano() -> None:
     report = " ".join(finding.what for finding in doctor.findings())
     for word in ("python", "torch", "transformers", "av", "supervision", "cpu:", "cuda"):
         assert word in report
-    for word in ("fast drawing", "Chinese font", "nano"):
+    for word in ("fast drawing", "Chinese font", "nano", "other models", "int8"):
         assert word in report

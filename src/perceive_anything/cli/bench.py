@@ -40,6 +40,7 @@ def bench(
 
     from perceive_anything.errors import OptionError
     from perceive_anything.evaluation.speed import PATHS, compare, make_work, summary
+    from perceive_anything.modeling.quantize import weight_bytes
     from perceive_anything.tasks import TEXT_TASKS, unknown
 
     wanted = list(dict.fromkeys(paths.split(",")))
@@ -53,10 +54,11 @@ def bench(
     measured = compare(work, wanted, runs, lambda line: typer.echo(line, err=True))
     numbers = {path: summary(made) for path, made in measured.items()}
     _print_table(numbers)
+    weights = weight_bytes(pam.model) / 2**20
     config = {
         "model": model, "regions": regions, "tasks": tasks, "new_tokens": new_tokens,
         "runs": runs, "device": str(pam.device), "dtype": str(pam.model.dtype),
-        "quantize": quantize,
+        "quantize": quantize, "weights_mib": round(weights, 1),
     }  # fmt: skip
     typer.echo(json.dumps(_report(config, numbers)))
 
@@ -65,9 +67,9 @@ def _load(name: str, device: str | None, dtype: str | None, quantize: str | None
     from perceive_anything.evaluation.random_models import PREFIX, random_perceiver
     from perceive_anything.pipeline import Perceiver
 
-    if not name.startswith(PREFIX):
-        return Perceiver.from_pretrained(name, device=device, dtype=dtype)
-    return random_perceiver(name)
+    if name.startswith(PREFIX):
+        return random_perceiver(name, device, dtype, quantize)
+    return Perceiver.from_pretrained(name, device=device, dtype=dtype, quantize=quantize)
 
 
 def _report(config: dict[str, Any], numbers: dict[str, dict[str, float]]) -> dict[str, Any]:

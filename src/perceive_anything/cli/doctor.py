@@ -25,6 +25,11 @@ REQUIRED = ("torch", "transformers", "numpy", "pillow", "av", "supervision", "py
 CHECKSUMS = "SHA256SUMS"
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 REINSTALL = "pip install --force-reinstall --no-deps perceive-anything"
+DTYPE_REASONS = {
+    "float32": "what every CPU computes fast",
+    "bfloat16": "half the memory, the range of float32",
+    "float16": "half the memory; bfloat16 is for newer NVIDIA GPUs",
+}
 FAST_HINT = 'pip install "perceive-anything[fast]"'
 
 
@@ -86,21 +91,43 @@ def _devices() -> Iterator[Finding]:
         yield Finding("note", f"cuda: none ({why})", "nano needs none; PAM-1.5B and 3B want one")
     if has_mps or sys.platform == "darwin":
         yield Finding("ok" if has_mps else "note", f"mps: {'yes' if has_mps else 'none'}")
-    yield _chosen_device()
+    yield from _precision()
 
 
-def _chosen_device() -> Finding:
-    """What `Perceiver` takes when no device is named."""
+def _precision() -> Iterator[Finding]:
+    """What `Perceiver` takes when neither device nor dtype is named, and what it could take."""
     try:
-        from perceive_anything.pipeline import choose_device
+        from perceive_anything.modeling.quantize import int8_engine
+        from perceive_anything.pipeline import choose_device, choose_dtype
     except ImportError as error:
-        return Finding("bad", f"the model code cannot be imported: {error}", REINSTALL)
-    nano, other = choose_device(None, prefer_cpu=True).type, choose_device(None).type
-    why = "there is no GPU" if other == "cpu" else "the fastest there is"
+        yield Finding("bad", f"the model code cannot be imported: {error}", REINSTALL)
+        return
+    nano, other = choose_device(None, prefer_cpu=True), choose_device(None)
+    why = "there is no GPU" if other.type == "cpu" else "the fastest there is"
+    chosen = (("nano", nano, "small enough for any CPU"), ("other models", other, why))
+    for models, device, reason in chosen:
+        dtype = str(choose_dtype(None, device)).removeprefix("torch.")
+        yield Finding(
+            "ok",
+            f"{models}: on {device.type} ({reason}) in {dtype} ({DTYPE_REASONS[dtype]}); "
+            "--device and --dtype override",
+        )
+    yield _int8(int8_engine())
+
+
+def _int8(engine: str | None) -> Finding:
+    if engine is not None:
+        return Finding(
+            "ok",
+            f"int8: available ({engine}); --quantize int8 makes PAM-1.5B and 3B smaller and faster "
+            "on a CPU, nano is too small to gain",
+        )
+    from torch.backends import quantized
+
     return Finding(
-        "ok",
-        f"chosen device: {nano} for nano (small enough for any CPU), {other} for other models "
-        f"({why}); --device overrides",
+        "note",
+        f"int8: none; this torch has {', '.join(quantized.supported_engines)}",
+        "--quantize int8 needs torch on an x86 CPU; --dtype bfloat16 halves the memory anywhere",
     )
 
 

@@ -25,6 +25,7 @@ from perceive_anything.cli.options import (
     ModelOption,
     PointOption,
     PointsOption,
+    QuantizeOption,
     QuietOption,
     Sam2Option,
     TaskOption,
@@ -82,6 +83,7 @@ def image(
     sam2: Sam2Option = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    quantize: QuantizeOption = None,
     temperature: TemperatureOption = 0.0,
     max_new_tokens: LengthOption = None,
     json_to: JsonOption = None,
@@ -113,7 +115,7 @@ def image(
     outputs = Outputs(paths, json_to=json_to, jsonl_to=jsonl_to, save=save, quiet=quiet)
     with outputs:
         request = Request(prompts, tasks, lang, max_new_tokens, temperature)
-        lazy = LazyModel(model, sam2, device, dtype)
+        lazy = LazyModel(model, sam2, device, dtype, quantize)
         ok = _answer_all(paths, request, lazy, outputs, debug=debug)
     if not ok:
         raise typer.Exit(2)

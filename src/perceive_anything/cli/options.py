@@ -53,7 +53,17 @@ DeviceOption = Annotated[
 ]
 DtypeOption = Annotated[
     str | None,
-    typer.Option("--dtype", metavar="NAME", help="float32, float16, bfloat16. [float32 on a CPU]"),
+    typer.Option(
+        "--dtype",
+        metavar="NAME",
+        help="float32, float16, bfloat16. Default: see perceive doctor.",
+    ),
+]
+QuantizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize", metavar="int8", help="8-bit weights on a CPU; for models larger than nano."
+    ),
 ]
 TemperatureOption = Annotated[
     float,
@@ -81,6 +91,7 @@ class LazyModel:
     sam2: str | None
     device: str | None
     dtype: str | None
+    quantize: str | None
     loaded: Perceiver | None = None
 
     def get(self) -> Perceiver:
@@ -89,6 +100,10 @@ class LazyModel:
             from perceive_anything.pipeline import Perceiver
 
             self.loaded = Perceiver.from_pretrained(
-                self.name, sam2=self.sam2, device=self.device, dtype=self.dtype
+                self.name,
+                sam2=self.sam2,
+                device=self.device,
+                dtype=self.dtype,
+                quantize=self.quantize,
             )
         return self.loaded

@@ -25,6 +25,7 @@ from perceive_anything.cli.options import (
     ModelOption,
     PointOption,
     PointsOption,
+    QuantizeOption,
     QuietOption,
     Sam2Option,
 )
@@ -69,6 +70,7 @@ def stream(
     sam2: Sam2Option = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    quantize: QuantizeOption = None,
     jsonl_to: JsonlOption = None,
     save: Annotated[
         str | None, typer.Option(metavar="OUT.mp4", help="Record with the regions drawn.")
@@ -83,7 +85,7 @@ def stream(
     prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values)
     interval = read_interval(caption_every)
     check_targets(None, jsonl_to, save)
-    perceiver = LazyModel(model, sam2, device, dtype).get()
+    perceiver = LazyModel(model, sam2, device, dtype, quantize).get()
     session = perceiver.stream(source, caption_every=interval, language=lang)
     for prompt in prompts:
         session.add(prompt)

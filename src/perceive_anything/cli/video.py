@@ -26,6 +26,7 @@ from perceive_anything.cli.options import (
     ModelOption,
     PointOption,
     PointsOption,
+    QuantizeOption,
     QuietOption,
     Sam2Option,
     TaskOption,
@@ -68,6 +69,7 @@ def video(
     sam2: Sam2Option = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    quantize: QuantizeOption = None,
     temperature: TemperatureOption = 0.0,
     max_new_tokens: LengthOption = None,
     json_to: JsonOption = None,
@@ -87,7 +89,7 @@ def video(
     values = {"box": box or [], "point": point or [], "points": points or [], "mask": mask or []}
     prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values)
     check_targets(json_to, jsonl_to, save)
-    perceiver = LazyModel(model, sam2, device, dtype).get()
+    perceiver = LazyModel(model, sam2, device, dtype, quantize).get()
     session = perceiver.video(path)
     ids = [session.add(prompt, frame=frame) for prompt in prompts]
     broken = _follow(session, quiet=quiet)

@@ -12,7 +12,8 @@ from perceive_anything.errors import OptionError
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration, PamPerceiverConfig
 from perceive_anything.modeling.convert.sizes import sam_config_of_size, sam_config_of_yaml
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
-from perceive_anything.pipeline import Perceiver, choose_device, choose_dtype
+from perceive_anything.modeling.quantize import quantize_int8
+from perceive_anything.pipeline import Perceiver, check_acceleration, choose_device, choose_dtype
 from perceive_anything.tasks import unknown
 
 PREFIX = "random:"
@@ -37,19 +38,23 @@ TINY_SAM = {
 }
 
 
-def random_perceiver(name: str, device: str | None = None, dtype: str | None = None) -> Perceiver:
+def random_perceiver(
+    name: str, device: str | None = None, dtype: str | None = None, quantize: str | None = None
+) -> Perceiver:
     """A PAM of a published size; it reads and writes nano's words.
 
     Args:
         name: "random:1.5b", "random:3b" (both with SAM 2.1 large), or "random:tiny" (a toy).
         device: As in `Perceiver.from_pretrained`.
         dtype: As there.
+        quantize: As there.
 
     Raises:
-        OptionError: There is no such size, device or precision.
+        OptionError: There is no such size, device or precision, or they do not suit each other.
     """
     place = choose_device(device)
     precision = choose_dtype(dtype, place)
+    check_acceleration(quantize, False, place, precision)
     size = name.removeprefix(PREFIX)
     if size not in SIZES:
         raise OptionError(unknown("random model", size, tuple(SIZES)), code="unknown_model")
@@ -61,7 +66,10 @@ def random_perceiver(name: str, device: str | None = None, dtype: str | None = N
         PamProcessor.from_pretrained(NANO).tokenizer,
         image_rows=model.config.image_rows,
     )
-    return Perceiver(model.to(place, precision), processor, name)
+    model.to(place, precision)
+    if quantize is not None:
+        quantize_int8(model)
+    return Perceiver(model, processor, name)
 
 
 def random_config(name: str) -> PamConfig:

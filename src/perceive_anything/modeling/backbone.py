@@ -48,9 +48,9 @@ class ConvNorm(nn.Sequential):
         self._folded_from: list[tuple[int, int]] = []
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Folded in evaluation without gradients, else one after the other."""
+        """Folded in evaluation without gradients, else (compiled, too) one after the other."""
         conv, norm = self
-        if norm.training or torch.is_grad_enabled():
+        if norm.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return norm(conv(x_BCHW))
         parts = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         now = [(part.data_ptr(), part._version) for part in parts]
