@@ -28,6 +28,7 @@ from perceive_anything.training.memory import (
     MemoryStage,
     first_prompt,
     follow_clips,
+    frame_maps,
     frame_positions,
     memory_loss,
 )
@@ -39,6 +40,10 @@ SIZES = ModelConfig(
     image_size=SIDE, sam_width=64, sam_heads=2, text_width=32, text_layers=1, text_heads=2,
     vocab_size=400,
 )  # fmt: skip
+
+
+def trunk_of(model):
+    return model.sam.vision_encoder.backbone
 
 
 def make_model():
@@ -65,7 +70,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory, maker):
-    cache = ClipCache(tmp_path_factory.mktemp("clips"), maker, CLIPS, make_model())
+    cache = ClipCache(tmp_path_factory.mktemp("clips"), maker, CLIPS, trunk_of(make_model()))
     cache.build(lambda _: None)
     return cache
 
@@ -94,9 +99,8 @@ def test_a_batch_of_clips_is_followed_like_each_alone(model, cache, maker):
     rows = [[clip * FRAMES + frame for clip in range(3)] for frame in range(FRAMES)]
     positions = [code.expand(-1, 3, -1) for code in frame_positions(model.sam)]
     with torch.no_grad():
-        together = follow_clips(
-            model.sam, [cache.read(row)[:3] for row in rows], positions, prompts
-        )
+        frames = [frame_maps(model.sam, cache.read(row)[:-1]) for row in rows]
+        together = follow_clips(model.sam, frames, positions, prompts)
     for clip in range(3):
         tracker = Tracker(model.sam)
         count = int((labels[clip] != -10).sum())
@@ -127,11 +131,11 @@ def test_only_memory_learns_and_the_loss_falls(tmp_path):
     """One clip over and over, with the embedded decoder: a random one has nothing to answer."""
     model, clip = Perceiver.from_pretrained().model, moving_disc(2)
     maker = SimpleNamespace(side=320, num_frames=2, seed=0, backgrounds=[], make=lambda index: clip)
-    cache = ClipCache(tmp_path / "clips", maker, 1, model)
+    cache = ClipCache(tmp_path / "clips", maker, 1, trunk_of(model))
     cache.build(lambda _: None)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    start_memory(model, cache.read([0, 1])[2])
-    rows = train(model, cache, tmp_path, 12)
+    start_memory(model, frame_maps(model.sam, cache.read([0, 1])[:-1])[2])
+    rows = train(model.train(), cache, tmp_path, 12)
     changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
     assert all(name.startswith(MEMORY_PARTS) for name in changed)
     rare = ("sam.no_object_pointer", "sam.occlusion_spatial_embedding_parameter")
@@ -164,7 +168,7 @@ def test_it_resumes(cache, tmp_path):
 
 
 def test_memory_starts_with_what_the_decoder_knows(model, cache):
-    maps = cache.read(range(cache.num_rows))[2]
+    maps = frame_maps(model.sam, cache.read(range(cache.num_rows))[:-1])[2].detach()
     start_memory(model, maps)
     sam, width = model.sam, maps.shape[1]
     tokens = maps.flatten(2).permute(2, 0, 1)
@@ -177,24 +181,21 @@ def test_memory_starts_with_what_the_decoder_knows(model, cache):
     assert away.square().mean() < 0.5 * (wanted - wanted.mean((0, 1))).square().mean()
 
 
-def test_a_cache_starts_over_with_other_weights_or_clips(model, maker, tmp_path):
-    ClipCache(tmp_path, maker, 1, model).build(lambda _: None)
-    assert ClipCache(tmp_path, maker, 1, model).num_done == FRAMES
-    next(model.sam.vision_encoder.neck.parameters()).data += 0.1
-    again = ClipCache(tmp_path, maker, 1, model)
-    assert again.num_done == 0
-    again.build(lambda _: None)
+def test_a_cache_starts_over_with_other_clips(model, maker, tmp_path):
+    ClipCache(tmp_path, maker, 1, trunk_of(model)).build(lambda _: None)
+    assert ClipCache(tmp_path, maker, 1, trunk_of(model)).num_done == FRAMES
     other = MaskletMaker([], SIDE, FRAMES, seed=1)
     other.backgrounds, other.cutouts = maker.backgrounds, maker.cutouts
-    assert ClipCache(tmp_path, other, 1, model).num_done == 0
+    assert ClipCache(tmp_path, other, 1, trunk_of(model)).num_done == 0
 
 
 def test_the_cache_holds_the_clips(cache, maker, model):
     clip = maker.make(2)
     frame = model.sam.get_image_features(to_pixels(clip.frames[1], SIDE)[None], return_dict=True)
-    fine, middle, embedding, masks = cache.read([2 * FRAMES + 1])
-    for stored, wanted in zip((fine, middle, embedding), frame.fpn_hidden_states, strict=True):
-        torch.testing.assert_close(stored.flatten(2).permute(2, 0, 1), wanted, atol=2e-2, rtol=2e-2)
+    *stages, masks = cache.read([2 * FRAMES + 1])
+    maps = frame_maps(model.sam, stages)
+    for made, wanted in zip(maps, frame.fpn_hidden_states, strict=True):
+        torch.testing.assert_close(made.flatten(2).permute(2, 0, 1), wanted, atol=2e-2, rtol=2e-2)
     soft = clip.masks[1, 0].reshape(16, 4, 16, 4).mean((1, 3))
     assert np.allclose(masks[0, 0], soft, atol=1e-3)
 
@@ -230,8 +231,6 @@ def test_the_loss_of_hidden_objects_is_their_presence():
     assert right["mask"] < 0.01
     assert right["object"] < 1e-6
     assert memory_loss([region(t, True) for t in range(3)], target)["object"] > 1
-    target[1:] = 0
-    assert memory_loss([region(t, False) for t in range(3)], target)["mask"] == 0
 
 
 def test_a_run_of_this_stage_alone(packs, tmp_path):
@@ -240,7 +239,8 @@ def test_a_run_of_this_stage_alone(packs, tmp_path):
 
     others = ("pretraining", "segmentation", "alignment", "finetuning")
     changes = [
-        f"output={tmp_path}", "num_threads=1", f"model={SIZES.model_dump_json()}",
+        f"output={tmp_path}", "packs=[room]", "views.pastes=2", "num_threads=1",
+        f"model={SIZES.model_dump_json()}",
         "memory={steps: 2, learning_rate: 0.001, rows: 2, per_row: 3}",
         "clips={count: 2, frames: 3}", *(f"{stage}.steps=0" for stage in others),
     ]  # fmt: skip
@@ -249,4 +249,3 @@ def test_a_run_of_this_stage_alone(packs, tmp_path):
     assert "== memory: 2 steps" in lines
     sam = Perceiver.from_pretrained(folder).model.sam
     assert sam.memory_temporal_positional_encoding.any()
-    assert not (tmp_path / "features").exists()

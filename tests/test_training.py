@@ -2,7 +2,9 @@
 
 import json
 import random
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,18 +18,28 @@ from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.packs import read_pack, read_packs
 from perceive_anything.evaluation.packs import evaluate_packs
 from perceive_anything.masks import mask_to_box_xyxy
+from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.training.arrays import ArrayCache, digest
-from perceive_anything.training.config import Recipe, StageConfig
+from perceive_anything.training.config import ModelConfig, Recipe, StageConfig
+from perceive_anything.training.features import stage_shapes
+from perceive_anything.training.initialise import freeze_all_but, initialise
 from perceive_anything.training.language import Branch, pack_branches
 from perceive_anything.training.loop import cosine_with_warmup, train_stage
 from perceive_anything.training.losses import dice_loss, mask_iou, pixel_loss
+from perceive_anything.training.nano import nano_config
 from perceive_anything.training.prompts import (
     box_prompt,
     central_click,
     click_prompt,
     mask_prompt,
     stack_prompts,
+)
+from perceive_anything.training.segmentation import (
+    SEGMENTATION_PARTS,
+    SegmentationStage,
+    frozen_features,
+    tapped_difference,
 )
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "nano_cpu.yaml"
@@ -182,3 +194,45 @@ def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
     ]  # fmt: skip
     same = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
     assert (same / "model.safetensors").read_bytes() == first
+    changes += [f"output={tmp_path / 'masks'}", "segmentation.steps=2"]
+    train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
+    terms = (tmp_path / "masks" / "segmentation" / "metrics.jsonl").read_text("utf-8")
+    assert "tapped" in terms
+    assert "label" not in terms
+
+
+def test_a_finished_model_keeps_what_its_perceiver_reads():
+    """A few steps on noise with a copy as teacher move the tapped tensors less than without."""
+    sizes = {"image_size": 64, "sam_width": 32, "sam_heads": 2, "text_width": 32}
+    torch.manual_seed(0)
+    config = nano_config(ModelConfig(**sizes, text_layers=1, text_heads=2, vocab_size=400))
+    finished = PamForConditionalGeneration(config)
+    initialise(finished)
+    widths = config.sam_config.vision_config.backbone_config.output_channels
+    maps = [torch.randn(2, *shape) for shape in stage_shapes(64, widths).values()]
+    target = torch.zeros(2, 16, 16)
+    target[:, 4:9, 3:10] = 1
+    prompts = stack_prompts([mask_prompt(target[0].numpy())] * 2, [0, 1], 64)
+    batch = SimpleNamespace(
+        rows=[0, 1],
+        image_index=[0, 1],
+        prompts=[mask_prompt(target[0].numpy())] * 2,
+        target_RHW=target,
+        has_mask=torch.tensor([True, True]),
+    )
+    sampler = SimpleNamespace(side=64, batch=lambda step: batch)
+    cache = SimpleNamespace(read=lambda rows: maps)
+    moved = {}
+    for taught in (True, False):
+        model = deepcopy(finished)
+        freeze_all_but(model, SEGMENTATION_PARTS)
+        stage = SegmentationStage(model, cache, sampler, teacher=finished if taught else None)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)
+        for step in range(8):
+            optimizer.zero_grad()
+            sum(stage.loss(step).values()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            ours, theirs = (m.segment(frozen_features(m, maps), prompts) for m in (model, finished))
+        moved[taught] = float(tapped_difference(ours, theirs))
+    assert 0 < moved[True] < 0.5 * moved[False]

@@ -107,4 +107,5 @@ class Recipe(Settings):
     @property
     def needs_regions(self) -> bool:
         """Whether any stage reads the regions of pictures."""
-        return any(s.steps for s in (self.segmentation, self.alignment, self.finetuning))
+        stages = (self.segmentation, self.memory, self.alignment, self.finetuning)
+        return any(stage.steps for stage in stages)

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.masks import mask_to_box_xyxy
-from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling import EfficientNetLiteModel, PamForConditionalGeneration
 from perceive_anything.modeling.segmenter import PromptTensors, RegionFeatures
 from perceive_anything.modeling.tracking import REGION, PamSam2VideoModel
 from perceive_anything.training.arrays import ArrayCache, digest
-from perceive_anything.training.features import fused_stages, to_pixels
+from perceive_anything.training.features import stage_shapes, to_pixels
 from perceive_anything.training.losses import dice_loss, pixel_loss
 from perceive_anything.training.prompts import (
     SimulatedPrompt,
@@ -42,6 +42,7 @@ MEMORY_PARTS = (
     "sam.no_object_pointer", "sam.occlusion_spatial_embedding_parameter",
     "sam.mask_decoder.pred_obj_score_head",
 )  # fmt: skip
+IMAGES, IMAGE_REGIONS = 4, 4  # of a step, beside the clips
 MAX_OBJECTS = 2
 VISIBLE_CELLS = 2.0
 FIRST_SHARE = 0.3
@@ -50,31 +51,28 @@ LEAVING_SHARE = 0.3
 
 
 class ClipCache(ArrayCache):
-    """Features and soft masks of every frame of the first clips of a maker.
+    """The frozen trunk's maps and soft masks of every frame of the first clips of a maker.
 
-    Row `clip * T + frame` holds what the neck gives (`fine` and `middle` as the mask decoder
-    projects them, `embedding` as it is) and masks of up to two objects at a quarter of the side.
+    Row `clip * T + frame` holds the raw stage maps and masks of up to two objects at a quarter of
+    the side.
 
     Args:
         folder: Made if missing.
         maker: Makes the clips.
         num_clips: How many.
-        model: Its trunk and neck encode the frames.
+        trunk: Encodes the frames.
     """
 
     def __init__(
-        self, folder: Path, maker: MaskletMaker, num_clips: int, model: PamForConditionalGeneration
+        self, folder: Path, maker: MaskletMaker, num_clips: int, trunk: EfficientNetLiteModel
     ) -> None:
-        self.maker, self.num_clips, self.sam = maker, num_clips, model.sam
-        cells, width = maker.side // 4, model.sam.hidden_dim
-        shapes = {
-            "fine": (width // 8, cells, cells),
-            "middle": (width // 4, cells // 2, cells // 2),
-            "embedding": (width, cells // 4, cells // 4),
-            "masks": (MAX_OBJECTS, cells, cells),
-        }
-        key = digest([shapes, maker.seed, _clip_digest(maker), _weight_digest(self.sam)])
-        super().__init__(folder, shapes, num_clips * maker.num_frames, key)
+        self.maker, self.num_clips, self.trunk = maker, num_clips, trunk
+        cells = maker.side // 4
+        shapes = stage_shapes(maker.side, trunk.config.output_channels)
+        shapes["masks"] = (MAX_OBJECTS, cells, cells)
+        super().__init__(
+            folder, shapes, num_clips * maker.num_frames, digest([shapes, _clip_digest(maker)])
+        )
 
     @torch.no_grad()
     def build(self, report: Callable[[str], None] = print) -> None:
@@ -82,13 +80,12 @@ class ClipCache(ArrayCache):
         count = self.maker.num_frames
         if self.num_done == self.num_rows:
             return
-        stages = fused_stages(self.sam.vision_encoder.backbone, self.maker.side)
         for clip in range(self.num_done // count, self.num_clips):
             masklet = self.maker.make(clip)
             pixels = torch.stack([to_pixels(frame, self.maker.side) for frame in masklet.frames])
             masks = F.avg_pool2d(torch.from_numpy(masklet.masks).float(), 4)
             masks = F.pad(masks, (0, 0, 0, 0, 0, MAX_OBJECTS - masks.shape[1]))
-            self.append([*frame_maps(self.sam, stages(pixels)), masks])
+            self.append([*self.trunk.stages(pixels), masks])
             if clip % 50 == 0:
                 report(f"clips: {clip}/{self.num_clips}")
 
@@ -110,17 +107,6 @@ def _clip_digest(maker: MaskletMaker) -> str:
     """Stands for how clips are made and from what."""
     first, records = maker.make(0), [record.id for record in maker.backgrounds]
     return digest([maker.num_frames, *records, sha256(first.frames.tobytes()).hexdigest()])
-
-
-def _weight_digest(sam: PamSam2VideoModel) -> str:
-    """Stands for the encoder, as exactly as float16 (finished models, this cache) tells it."""
-    parts: list[nn.Module] = [
-        sam.vision_encoder,
-        sam.mask_decoder.conv_s0,
-        sam.mask_decoder.conv_s1,
-    ]
-    values = [value for part in parts for value in part.state_dict().values()]
-    return digest(sha256(value.half().numpy().tobytes()).hexdigest() for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,42 +239,52 @@ def follow_clips(
 
 
 def memory_loss(regions: Sequence[RegionFeatures], target_TBHW: Tensor) -> dict[str, Tensor]:
-    """Terms of the loss: masks where the object is seen behind the first frame, presence always.
+    """Terms of the loss: masks where the object is seen, presence wherever that is certain.
 
     Objects of which less than two cells are seen are neither there nor gone.
     """
     areas_TB = target_TBHW.sum((2, 3))
     seen_TB, gone_TB = areas_TB >= VISIBLE_CELLS, areas_TB == 0
-    logits = torch.stack([region.all_masks[:, :1] for region in regions])[1:][seen_TB[1:]]
-    target = target_TBHW[1:][seen_TB[1:]]
+    logits = torch.stack([region.all_masks[:, :1] for region in regions])[seen_TB]
+    target = target_TBHW[seen_TB]
     terms = 2 * pixel_loss(logits, target) + dice_loss(logits, target)
     present = torch.stack([region.object_logit for region in regions])
     known = seen_TB | gone_TB
     presence = F.binary_cross_entropy_with_logits(present[known], seen_TB[known].float())
-    return {"mask": terms.sum() / max(1, len(terms)), "object": OBJECT_WEIGHT * presence}
+    return {"mask": terms.mean(), "object": OBJECT_WEIGHT * presence}
 
 
 class MemoryStage:
-    """One training step: cached frames -> the inference code -> losses.
+    """One training step, of clips and of images: cached maps -> the inference code -> losses.
 
     Args:
-        model: Whose memory learns.
-        sampler: Draws the batches.
+        model: Whose SAM 2 learns.
+        sampler: Draws the clips.
+        images: Loss terms of a step with single images, which must not be forgotten meanwhile.
     """
 
-    def __init__(self, model: PamForConditionalGeneration, sampler: ClipSampler) -> None:
-        self.model, self.sampler = model, sampler
+    def __init__(
+        self,
+        model: PamForConditionalGeneration,
+        sampler: ClipSampler,
+        images: Callable[[int], dict[str, Tensor]] | None = None,
+    ) -> None:
+        self.model, self.sampler, self.images = model.eval(), sampler, images
         self.positions = frame_positions(model.sam)
 
     def loss(self, step: int) -> dict[str, Tensor]:
         """Terms of the loss at a step; their sum is minimised."""
         self.model.eval()
         batch = self.sampler.batch(step)
-        count = len(batch.prompts.labels)
-        frames = [self.sampler.cache.read(rows)[:3] for rows in batch.rows]
-        positions = [code.expand(-1, count, -1) for code in self.positions]
-        regions = follow_clips(self.model.sam, frames, positions, batch.prompts)
-        return memory_loss(regions, batch.target_TBHW)
+        num_clips, sam = len(batch.prompts.labels), self.model.sam
+        rows = [row for frame in batch.rows for row in frame]
+        maps = frame_maps(sam, self.sampler.cache.read(rows)[:-1])
+        frames = list(zip(*(level.split(num_clips) for level in maps), strict=True))
+        positions = [code.expand(-1, num_clips, -1) for code in self.positions]
+        terms = memory_loss(follow_clips(sam, frames, positions, batch.prompts), batch.target_TBHW)
+        if self.images is not None:
+            terms |= {f"image_{name}": term for name, term in self.images(step).items()}
+        return terms
 
 
 @torch.no_grad()

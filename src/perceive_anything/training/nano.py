@@ -9,6 +9,8 @@ from perceive_anything.modeling import EfficientNetLiteConfig, PamConfig
 from perceive_anything.training.config import ModelConfig
 
 POINTER_WIDTH = 64
+# Memories a frame reads: SAM 2 has 7; more than clips are long in training do harm (docs/log.md).
+NUM_MEMORIES = 4
 
 
 def nano_config(sizes: ModelConfig) -> PamConfig:
@@ -39,6 +41,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         },
         "image_size": side,
         "multimask_output_in_sam": False,
+        "num_maskmem": NUM_MEMORIES,
         "memory_attention_hidden_size": width,
         "memory_attention_num_layers": 2,
         "memory_attention_feed_forward_hidden_size": 2 * width,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 
@@ -39,21 +40,31 @@ from perceive_anything.training.initialise import (
 )
 from perceive_anything.training.language import LanguageSampler, LanguageStage
 from perceive_anything.training.loop import train_stage
-from perceive_anything.training.memory import MEMORY_PARTS, ClipCache, ClipSampler, MemoryStage
+from perceive_anything.training.memory import (
+    IMAGE_REGIONS,
+    IMAGES,
+    MEMORY_PARTS,
+    ClipCache,
+    ClipSampler,
+    MemoryStage,
+    frame_maps,
+)
 from perceive_anything.training.nano import nano_config
 from perceive_anything.training.pretraining import PretrainingStage
 from perceive_anything.training.regions import TrainingRegion, region_table
-from perceive_anything.training.segmentation import SegmentationSampler, SegmentationStage
+from perceive_anything.training.segmentation import (
+    SEGMENTATION_PARTS,
+    MeaningHead,
+    SegmentationSampler,
+    SegmentationStage,
+)
 from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
 Report = Callable[[str], None]
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
-SEGMENTATION_PARTS = (
-    "sam.vision_encoder.neck", "sam.vision_encoder.backbone.norms", "sam.prompt_encoder",
-    "sam.mask_decoder", "sam.mask_downsample", "sam.no_memory_embedding",
-)  # fmt: skip
+
 ALIGNMENT_PARTS = (
     "perceiver", "image_projector", "semantic_projector", "image_newline", "semantic_newline",
 )  # fmt: skip
@@ -82,6 +93,8 @@ class Run:
         if recipe.start_from:
             done = PamForConditionalGeneration.from_pretrained(self.start_folder())
             self.model.load_state_dict(done.state_dict())
+        finished = recipe.start_from and not recipe.alignment.steps
+        self.teacher = deepcopy(self.model).eval().requires_grad_(False) if finished else None
         self.trunk = self.model.sam.vision_encoder.backbone
         imagenet = imagenet_weights()
         load_trunk(self.trunk, imagenet)
@@ -152,39 +165,50 @@ class Run:
         self.use_records(records)
 
     def use_records(self, records: list[ImageRecord]) -> None:
-        """Regions to sample from, and the labels they can have."""
+        """Regions to sample from."""
         self.table = region_table(records, self.recipe.model.image_size)
-        names = {r.label for record in records for r in record.regions}
-        self.labels = {name: i for i, name in enumerate(sorted(names))}
+
+    def image_stage(
+        self, rows: int, per_row: int, head: MeaningHead | None = None
+    ) -> SegmentationStage:
+        """The loss of `rows` images with `per_row` regions each at most."""
+        sampler = SegmentationSampler(
+            self.table, self.recipe.model.image_size, rows, per_row, self.recipe.seed
+        )
+        return SegmentationStage(self.model, self.cache, sampler, head, self.teacher)
 
     def segment(self) -> None:
         """SAM 2 learns to follow prompts."""
         settings = self.recipe.segmentation
         freeze_all_but(self.model, SEGMENTATION_PARTS)
-        sampler = SegmentationSampler(
-            self.table, self.recipe.model.image_size, settings.rows, settings.per_row,
-            self.recipe.seed,
-        )  # fmt: skip
-        stage = SegmentationStage(self.model, self.cache, sampler, self.labels, self.classifier)
-        module = nn.ModuleDict({"model": self.model, "head": stage.head})
-        self.train("segmentation", module, stage.loss, settings)
-        if not self.recipe.start_from:
+        head = None
+        if self.teacher is None:
+            names = {region.region.label for group in self.table for region in group}
+            width = self.model.config.perceiver_config.hidden_size
+            head = MeaningHead(width, names, self.classifier)
+        stage = self.image_stage(settings.rows, settings.per_row, head)
+        modules = {"model": self.model} | ({"head": head} if head is not None else {})
+        self.train("segmentation", nn.ModuleDict(modules), stage.loss, settings)
+        if self.teacher is None:
             start_perceiver(self.model)
 
     def follow(self) -> None:
-        """SAM 2 learns to follow regions through made-up clips of the training photos."""
+        """SAM 2 learns to follow regions through made-up clips, with images beside them."""
         settings, clips = self.recipe.memory, self.recipe.clips
         if not settings.steps:
             return
         records = read_packs(self.data, split="train")
         maker = MaskletMaker(records, self.recipe.model.image_size, clips.frames, self.recipe.seed)
-        cache = ClipCache(self.folder / "clips", maker, clips.count, self.model)
+        cache = ClipCache(self.folder / "clips", maker, clips.count, self.trunk)
         cache.build(self.report)
         if not self.model.sam.memory_temporal_positional_encoding.any():  # nobody has trained it
-            start_memory(self.model, cache.read(range(min(64, cache.num_rows)))[2])
-        freeze_all_but(self.model, MEMORY_PARTS)
+            maps = frame_maps(self.model.sam, cache.read(range(min(64, cache.num_rows)))[:-1])
+            start_memory(self.model, maps[2])
+        freeze_all_but(self.model, (*SEGMENTATION_PARTS, *MEMORY_PARTS))
         sampler = ClipSampler(cache, settings.rows, settings.per_row, self.recipe.seed)
-        self.train("memory", self.model, MemoryStage(self.model, sampler).loss, settings)
+        images = self.image_stage(IMAGES, IMAGE_REGIONS)
+        stage = MemoryStage(self.model, sampler, images.loss)
+        self.train("memory", self.model, stage.loss, settings)
 
     def write_texts(
         self, region: TrainingRegion, rng: random.Random, language: str
@@ -253,8 +277,8 @@ def train_from_recipe(recipe: Recipe, data: Path, report: Report = print) -> Pat
     if recipe.needs_regions:
         run.prepare()
         run.segment()
-    run.follow()
-    if recipe.needs_regions:
+        run.follow()
+    if recipe.alignment.steps or recipe.finetuning.steps:
         run.tap()
         run.teach_language("alignment", recipe.alignment, ALIGNMENT_PARTS)
         run.teach_language("finetuning", recipe.finetuning, (*ALIGNMENT_PARTS, "language_model"))

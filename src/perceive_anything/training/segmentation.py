@@ -7,6 +7,7 @@ thrown away afterwards keeps the meaning of regions in the tensors that the perc
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,21 +29,33 @@ from perceive_anything.training.prompts import (
 )
 from perceive_anything.training.regions import TrainingRegion
 
+SEGMENTATION_PARTS = (
+    "sam.vision_encoder.neck", "sam.vision_encoder.backbone.norms", "sam.prompt_encoder",
+    "sam.mask_decoder", "sam.mask_downsample", "sam.no_memory_embedding",
+)  # fmt: skip
+TAPPED_WEIGHT = 2.0
+
 
 class MeaningHead(nn.Module):
     """Reads labels and an ImageNet teacher's opinion off the tapped tensors; training only."""
 
-    def __init__(self, width: int, num_labels: int, classifier: nn.Linear) -> None:
+    def __init__(self, width: int, names: Iterable[str], classifier: nn.Linear) -> None:
         super().__init__()
-        self.label = nn.Linear(width, num_labels)
-        self.token_label = nn.Linear(width, num_labels)
+        self.index = {name: number for number, name in enumerate(sorted(names))}
+        self.label = nn.Linear(width, len(self.index))
+        self.token_label = nn.Linear(width, len(self.index))
         self.teacher = nn.Linear(width, classifier.out_features)
         object.__setattr__(self, "classifier", classifier)  # frozen, and not ours to save
 
     def forward(
-        self, regions: RegionFeatures, head_maps: Tensor, target_RHW: Tensor, labels: Tensor
+        self,
+        regions: RegionFeatures,
+        head_maps: Tensor,
+        target_RHW: Tensor,
+        names: Sequence[str],
     ) -> dict[str, Tensor]:
-        """Terms of the loss; labels of -1 are unknown."""
+        """Terms of the loss; names that are not among those of the head give none."""
+        labels = torch.tensor([self.index.get(name, -1) for name in names])
         pooled = masked_mean(regions.embedding, target_RHW)
         with torch.no_grad():
             opinion = self.classifier(masked_mean(head_maps, target_RHW)).softmax(1)
@@ -54,6 +67,14 @@ class MeaningHead(nn.Module):
                 self.token_label(regions.mask_tokens[known, 1]), labels[known]
             )
         return terms
+
+
+def tapped_difference(regions: RegionFeatures, taught: RegionFeatures) -> Tensor:
+    """Squared difference of the tapped tensors, in shares of the variance of `taught`."""
+    pairs = ((regions.embedding, taught.embedding), (regions.mask_tokens, taught.mask_tokens))
+    return torch.stack(
+        [(ours - theirs).square().mean() / theirs.var() for ours, theirs in pairs]
+    ).sum()
 
 
 def masked_mean(maps_RCHW: Tensor, mask_RHW: Tensor) -> Tensor:
@@ -147,34 +168,46 @@ def box_mask(box_xyxy: tuple[float, ...], cells: int, cell: float) -> np.ndarray
 
 
 class SegmentationStage:
-    """One training step: cached maps -> regions -> losses."""
+    """One training step: cached maps -> regions -> losses.
+
+    Args:
+        model: Whose SAM 2 learns.
+        cache: Trunk features of the pictures.
+        sampler: Draws the batches.
+        head: For a model whose perceiver is still to be trained.
+        teacher: For a finished model, a copy of it: what the perceiver reads stays near the copy's.
+    """
 
     def __init__(
         self,
         model: PamForConditionalGeneration,
         cache: FeatureCache,
         sampler: SegmentationSampler,
-        labels: dict[str, int],
-        classifier: nn.Linear,
+        head: MeaningHead | None = None,
+        teacher: PamForConditionalGeneration | None = None,
     ) -> None:
-        self.model, self.cache, self.sampler, self.labels = model, cache, sampler, labels
-        width = model.config.perceiver_config.hidden_size
-        self.head = MeaningHead(width, len(labels), classifier)
+        self.model, self.cache, self.sampler = model, cache, sampler
+        self.head, self.teacher = head, teacher
 
     def loss(self, step: int) -> dict[str, Tensor]:
         """Terms of the loss at a step; their sum is minimised."""
         batch = self.sampler.batch(step)
         stage_maps = self.cache.read(batch.rows)
-        features = frozen_features(self.model, stage_maps)
         prompts = stack_prompts(batch.prompts, batch.image_index, self.sampler.side)
-        regions = self.model.segment(features, prompts)
+        regions = self.model.segment(frozen_features(self.model, stage_maps), prompts)
         terms = segmentation_loss(
             take_rows(regions, batch.has_mask), batch.target_RHW[batch.has_mask]
         )
-        labels = torch.tensor([self.labels.get(r.region.label, -1) for r in batch.regions])
-        head_maps = stage_maps[-1][prompts.image_index]
-        meaning = self.head(regions, head_maps, batch.target_RHW, labels)
-        return terms | {name: 0.4 * term for name, term in meaning.items()}
+        if self.head is not None:
+            names = [region.region.label for region in batch.regions]
+            head_maps = stage_maps[-1][prompts.image_index]
+            meaning = self.head(regions, head_maps, batch.target_RHW, names)
+            terms |= {name: 0.4 * term for name, term in meaning.items()}
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher.segment(frozen_features(self.teacher, stage_maps), prompts)
+            terms["tapped"] = TAPPED_WEIGHT * tapped_difference(regions, taught)
+        return terms
 
 
 def take_rows(regions: RegionFeatures, keep: Tensor) -> RegionFeatures:
