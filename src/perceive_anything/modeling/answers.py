@@ -22,7 +22,7 @@ from transformers import (
     TopKLogitsWarper,
 )
 
-from perceive_anything.modeling.generation import generation_settings
+from perceive_anything.modeling.generation import generation_settings, region_prefix
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 
@@ -92,7 +92,9 @@ def iter_answers(
     ends = torch.tensor(settings[0].eos_token_id, device=visual_RVD.device)
     process = _processors(settings[0], visual_RVD.device)
     cache = DynamicCache(config=model.language_model.config)
-    num_read = _read(model, processor, visual_RVD, cache)
+    prefix_RLD = region_prefix(model, processor, visual_RVD)
+    num_read = prefix_RLD.shape[1]
+    model.language_model(inputs_embeds=prefix_RLD, past_key_values=cache, logits_to_keep=1)
     cache.batch_repeat_interleave(len(tasks))
     tails = [processor.task_ids(task, language, previous) for task in tasks]
     ids_NL, rows = _start(tails, settings, num_read, len(visual_RVD), visual_RVD.device)
@@ -125,22 +127,6 @@ def iter_answers(
             cache.batch_select_indices(keep)
         rows.step()
         ids_NL, position_NL = rows.written[:, -1:], rows.position
-
-
-def _read(
-    model: PamForConditionalGeneration,
-    processor: PamProcessor,
-    visual_RVD: Tensor,
-    cache: DynamicCache,
-) -> int:
-    """Fill the cache with header and visual rows; how many positions that are."""
-    head = torch.tensor(processor.head_ids(), device=visual_RVD.device)
-    head_LD = model.get_input_embeddings()(head)
-    prefix_RLD = torch.cat(
-        [head_LD.expand(len(visual_RVD), -1, -1), visual_RVD.to(head_LD.dtype)], 1
-    )
-    model.language_model(inputs_embeds=prefix_RLD, past_key_values=cache, logits_to_keep=1)
-    return prefix_RLD.shape[1]
 
 
 def _start(

@@ -40,13 +40,19 @@ def answer_prefix(
         language: "en" or "zh".
         previous: For "video": caption of the part before this one.
     """
-    embed = model.get_input_embeddings()
-    pieces = [processor.head_ids(), processor.task_ids(task, language, previous)]
-    head, tail = (
-        embed(torch.tensor(ids, device=visual_RVD.device)).expand(len(visual_RVD), -1, -1)
-        for ids in pieces
-    )
-    return torch.cat([head, visual_RVD.to(head.dtype), tail], 1)
+    prefix = region_prefix(model, processor, visual_RVD)
+    ids = torch.tensor(processor.task_ids(task, language, previous), device=prefix.device)
+    tail = model.get_input_embeddings()(ids).expand(len(prefix), -1, -1)
+    return torch.cat([prefix, tail], 1)
+
+
+def region_prefix(
+    model: PamForConditionalGeneration, processor: PamProcessor, visual_RVD: Tensor
+) -> Tensor:
+    """What is read of each region before any task: header and visual rows (R, L, D)."""
+    ids = torch.tensor(processor.head_ids(), device=visual_RVD.device)
+    head = model.get_input_embeddings()(ids).expand(len(visual_RVD), -1, -1)
+    return torch.cat([head, visual_RVD.to(head.dtype)], 1)
 
 
 def generation_settings(

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 CPU_BUDGET = 2 << 30
 GPU_SHARE = 0.5
-# The mask decoder holds about so many copies of a region's image embedding at its widest.
+# Copies of a region's image embedding in the mask decoder: a guess on the safe side, not measured.
 DECODER_COPIES = 20
 TEXT_POSITIONS = 192
 

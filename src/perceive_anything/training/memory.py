@@ -1,7 +1,7 @@
 """Stage `memory`: SAM 2's memory learns to carry a region from frame to frame of made-up clips.
 
 Knows cached frame features, simulated prompts and the inference code of the video model, which it
-runs as it is, with gradients. Only what reads and writes memory learns: images keep their answers.
+runs as it is, with gradients. Images take part in every step, so that they are not forgotten.
 Shape suffixes: B clips (one object each), T frames, C width, H W low-resolution grid.
 """
 
