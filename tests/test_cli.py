@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -354,6 +355,22 @@ def test_int8_is_handed_on_by_every_command_that_loads(run: Run, photo: Path, co
     ran = run(command, photo, *BOX, "--model", "nan", "--quantize", "int8")
     check_refusal(ran, "unknown_model")
     assert fake_pipeline.FakePerceiver.settings["quantize"] == "int8"
+
+
+@pytest.mark.parametrize(("name", "code"), [("nano", 0), ("nan", 2)])
+def test_no_garbage_is_looked_for_while_a_model_loads(
+    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    plain, seen = fake_pipeline.FakePerceiver.from_pretrained, []
+
+    def watched(*arguments: object, **settings: object) -> object:
+        seen.append(gc.isenabled())
+        return plain(*arguments, **settings)
+
+    monkeypatch.setattr(fake_pipeline.FakePerceiver, "from_pretrained", watched)
+    assert run("image", photo, *BOX, "--model", name).code == code
+    assert seen == [False]
+    assert gc.isenabled()
 
 
 def test_unknown_commands_name_the_near_one(run: Run) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from perceive_anything.pipeline import Perceiver
 
 BoxOption = Annotated[
@@ -97,13 +101,28 @@ class LazyModel:
     def get(self) -> Perceiver:
         """The perceiver, loaded once."""
         if self.loaded is None:
-            from perceive_anything.pipeline import Perceiver
+            with garbage_left_alone():
+                from perceive_anything.pipeline import Perceiver
 
-            self.loaded = Perceiver.from_pretrained(
-                self.name,
-                sam2=self.sam2,
-                device=self.device,
-                dtype=self.dtype,
-                quantize=self.quantize,
-            )
+                self.loaded = Perceiver.from_pretrained(
+                    self.name,
+                    sam2=self.sam2,
+                    device=self.device,
+                    dtype=self.dtype,
+                    quantize=self.quantize,
+                )
         return self.loaded
+
+
+@contextmanager
+def garbage_left_alone() -> Iterator[None]:
+    """While inside, nobody looks for garbage; what was made is never looked through again.
+
+    Importing torch and transformers makes a million objects that all stay.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
