@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from skimage import data
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 import perceive_anything as pa
 from perceive_anything.errors import ModelError
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration
 from perceive_anything.modeling.answers import iter_answers
 from perceive_anything.modeling.generation import answer_ids, write_answers
+from perceive_anything.modeling.reading import ROOM, RoomyLayer, read, roomy_cache
 from perceive_anything.sessions.batches import in_batches, regions_at_once
 from perceive_anything.tasks import TASK_FIELD, TEXT_TASKS
 from perceive_anything.training.initialise import initialise
@@ -80,15 +83,10 @@ def test_all_at_once_equals_one_by_one(processor, seed, text, settings):
 
 def test_a_region_is_read_once_and_ended_rows_leave(processor, monkeypatch):
     model = random_model(4)
-    seen = []
-    forward = model.language_model.forward
-
-    def watched(**inputs):
-        output = forward(**inputs)
-        seen.append((*inputs["inputs_embeds"].shape[:2], output.logits.shape[1]))
-        return output
-
-    monkeypatch.setattr(model.language_model, "forward", watched)
+    seen, predicted = [], []
+    first, head = model.language_model.model.layers[0], model.language_model.lm_head
+    first.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0].shape[:2]))
+    head.register_forward_hook(lambda _, inputs, output: predicted.append(inputs[0].shape[:2]))
     limits = iter([2, 5, 5, 5])
     monkeypatch.setattr(
         "perceive_anything.modeling.answers.generation_settings",
@@ -98,14 +96,69 @@ def test_a_region_is_read_once_and_ended_rows_leave(processor, monkeypatch):
         ),
     )  # fmt: skip
     ids = tokens_of(model, processor, torch.randn(3, 21, SIZES.text_width), TEXT_TASKS, "en")
-    (regions, read, _), (rows, tail, _), *steps = seen
-    assert regions == 3
-    assert read == 21 + len(processor.head_ids())
-    assert rows == 12
-    assert tail == max(len(processor.task_ids(task, "en")) for task in TEXT_TASKS)
-    assert {logits for *_, logits in seen} == {1}
-    assert [count for count, *_ in steps] == [12, 9, 9, 9]
+    tails = [processor.task_ids(task, "en") for task in TEXT_TASKS]
+    shared = next(n for n, ids in enumerate(zip(*tails, strict=False)) if len(set(ids)) > 1)
+    longest = max(map(len, tails))
+    assert shared > 0
+    assert seen[:2] == [(3, 21 + len(processor.head_ids()) + shared), (12, longest - shared)]
+    assert seen[2:] == [(12, 1), (9, 1), (9, 1), (9, 1)]
+    assert predicted == [(12, 1), *seen[2:]]
     assert [len(ids[0, task]) for task in TEXT_TASKS] == [2, 5, 5, 5]
+
+
+def test_one_task_leaves_one_token_to_read(processor):
+    model, seen = random_model(5), []
+    first = model.language_model.model.layers[0]
+    first.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0].shape[:2]))
+    rows = torch.randn(2, 21, SIZES.text_width)
+    ids = tokens_of(model, processor, rows, ["caption"], "en", 3)
+    tail = len(processor.task_ids("caption", "en"))
+    assert seen[:2] == [(2, 21 + len(processor.head_ids()) + tail - 1), (2, 1)]
+    assert [ids[r, "caption"] for r in (0, 1)] == answer_ids(
+        model, processor, rows, "caption", "en", 3
+    )
+
+
+def test_what_was_read_is_what_the_whole_model_keeps():
+    """Without the last feed-forward part, and with the model as it was afterwards."""
+    model = random_model(6).language_model
+    embeds, plain = torch.randn(2, 9, SIZES.text_width), DynamicCache(config=model.config)
+    cache = roomy_cache(model.config)
+    with torch.no_grad():
+        before = model(inputs_embeds=embeds, past_key_values=plain).logits
+        read(model, embeds, cache)
+        after = model(inputs_embeds=embeds).logits
+    assert torch.equal(before, after)
+    for ours, theirs in zip(cache.layers, plain.layers, strict=True):
+        assert torch.equal(ours.keys, theirs.keys)
+        assert torch.equal(ours.values, theirs.values)
+
+
+def test_a_cache_with_room_holds_what_the_plain_one_does():
+    """Through growth past its room, repeated rows, leaving rows and a step back."""
+    ours, theirs = RoomyLayer(), DynamicLayer()
+    generator = torch.Generator().manual_seed(0)
+
+    def grow(rows, count):
+        new = [torch.randn(rows, 2, count, 3, generator=generator) for _ in range(2)]
+        for got, wanted in zip(ours.update(*new), theirs.update(*new), strict=True):
+            assert torch.equal(got, wanted)
+
+    grow(2, 5)
+    kept = ours.keys.data_ptr()
+    for _ in range(ROOM):
+        grow(2, 1)
+    assert ours.keys.data_ptr() == kept
+    grow(2, 1)
+    assert ours.keys.data_ptr() != kept
+    for layer in (ours, theirs):
+        layer.batch_repeat_interleave(3)
+    grow(6, 2)
+    for layer in (ours, theirs):
+        layer.batch_select_indices(torch.tensor([0, 4, 5]))
+        layer.crop(-2)
+    grow(3, 1)
+    assert ours.get_seq_length() == theirs.get_seq_length() == 5 + ROOM + 2
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -12,6 +12,7 @@ from perceive_anything.errors import OptionError
 from perceive_anything.hub import find_folder
 from perceive_anything.media import check_shape, load_image
 from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.few_rows import use_few_rows
 from perceive_anything.modeling.loading import load_folder
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.quantize import check_int8, quantize_int8
@@ -97,13 +98,7 @@ class Perceiver:
         precision = choose_dtype(dtype, place)
         check_acceleration(quantize, compile, place, precision)
         loaded, processor = load_folder(find_folder(name), precision, sam2, find_folder)
-        loaded = loaded.to(place)
-        if quantize is not None:
-            quantize_int8(loaded)
-        if compile:
-            loaded.sam.vision_encoder.compile()
-            loaded.language_model.compile()
-        perceiver = cls(loaded, processor, name)
+        perceiver = cls(accelerate(loaded.to(place), quantize, compile), processor, name)
         perceiver.load_s = time.perf_counter() - start
         return perceiver
 
@@ -251,3 +246,17 @@ def check_acceleration(
             '  Leave compile out, or take device="cuda" on a machine with an NVIDIA GPU.',
             code="unknown_option",
         )
+
+
+def accelerate(
+    model: PamForConditionalGeneration, quantize: str | None, compile: bool
+) -> PamForConditionalGeneration:
+    """The model, in place, with what makes it faster where it is; see `check_acceleration`."""
+    if quantize is not None:
+        quantize_int8(model)
+    elif model.device.type == "cpu" and model.dtype == torch.float32:
+        use_few_rows(model.language_model)
+    if compile:
+        model.sam.vision_encoder.compile()
+        model.language_model.compile()
+    return model

@@ -12,8 +12,13 @@ from perceive_anything.errors import OptionError
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration, PamPerceiverConfig
 from perceive_anything.modeling.convert.sizes import sam_config_of_size, sam_config_of_yaml
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
-from perceive_anything.modeling.quantize import quantize_int8
-from perceive_anything.pipeline import Perceiver, check_acceleration, choose_device, choose_dtype
+from perceive_anything.pipeline import (
+    Perceiver,
+    accelerate,
+    check_acceleration,
+    choose_device,
+    choose_dtype,
+)
 from perceive_anything.tasks import unknown
 
 PREFIX = "random:"
@@ -66,10 +71,7 @@ def random_perceiver(
         PamProcessor.from_pretrained(NANO).tokenizer,
         image_rows=model.config.image_rows,
     )
-    model.to(place, precision)
-    if quantize is not None:
-        quantize_int8(model)
-    return Perceiver(model, processor, name)
+    return Perceiver(accelerate(model.to(place, precision), quantize, False), processor, name)
 
 
 def random_config(name: str) -> PamConfig:

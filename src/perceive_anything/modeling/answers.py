@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 from transformers import (
-    DynamicCache,
     GenerationConfig,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
@@ -25,6 +25,7 @@ from transformers import (
 from perceive_anything.modeling.generation import generation_settings, region_prefix
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.modeling.reading import read, roomy_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,14 @@ def iter_answers(
     ]
     ends = torch.tensor(settings[0].eos_token_id, device=visual_RVD.device)
     process = _processors(settings[0], visual_RVD.device)
-    cache = DynamicCache(config=model.language_model.config)
-    prefix_RLD = region_prefix(model, processor, visual_RVD)
-    num_read = prefix_RLD.shape[1]
-    model.language_model(inputs_embeds=prefix_RLD, past_key_values=cache, logits_to_keep=1)
-    cache.batch_repeat_interleave(len(tasks))
     tails = [processor.task_ids(task, language, previous) for task in tasks]
+    shared = _shared_start(tails)
+    prefix_RLD = region_prefix(model, processor, visual_RVD, shared)
+    num_read = prefix_RLD.shape[1]
+    cache = roomy_cache(model.language_model.config)
+    read(model.language_model, prefix_RLD, cache)
+    cache.batch_repeat_interleave(len(tasks))
+    tails = [tail[len(shared) :] for tail in tails]
     ids_NL, rows = _start(tails, settings, num_read, len(visual_RVD), visual_RVD.device)
     position_NL = (rows.mask.cumsum(1) - 1)[:, num_read:]
     while True:
@@ -127,6 +130,12 @@ def iter_answers(
             cache.batch_select_indices(keep)
         rows.step()
         ids_NL, position_NL = rows.written[:, -1:], rows.position
+
+
+def _shared_start(tails: Sequence[list[int]]) -> list[int]:
+    """Ids that all tasks begin with, short of the last one of any, which the answer follows."""
+    places = zip(*(tail[:-1] for tail in tails), strict=False)
+    return [ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, places)]
 
 
 def _start(

@@ -6,6 +6,7 @@ Knows the model and the processor; regions come as features, answers go out as t
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -40,19 +41,24 @@ def answer_prefix(
         language: "en" or "zh".
         previous: For "video": caption of the part before this one.
     """
-    prefix = region_prefix(model, processor, visual_RVD)
-    ids = torch.tensor(processor.task_ids(task, language, previous), device=prefix.device)
-    tail = model.get_input_embeddings()(ids).expand(len(prefix), -1, -1)
-    return torch.cat([prefix, tail], 1)
+    ids = processor.task_ids(task, language, previous)
+    return region_prefix(model, processor, visual_RVD, ids)
 
 
 def region_prefix(
-    model: PamForConditionalGeneration, processor: PamProcessor, visual_RVD: Tensor
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    then_ids: Sequence[int],
 ) -> Tensor:
-    """What is read of each region before any task: header and visual rows (R, L, D)."""
-    ids = torch.tensor(processor.head_ids(), device=visual_RVD.device)
-    head = model.get_input_embeddings()(ids).expand(len(visual_RVD), -1, -1)
-    return torch.cat([head, visual_RVD.to(head.dtype)], 1)
+    """What is read of each region first: header, visual rows and some ids (R, L, D)."""
+    head, then = (
+        model.get_input_embeddings()(
+            torch.tensor(ids, dtype=torch.long, device=visual_RVD.device)
+        ).expand(len(visual_RVD), -1, -1)
+        for ids in (processor.head_ids(), then_ids)
+    )
+    return torch.cat([head, visual_RVD.to(head.dtype), then], 1)
 
 
 def generation_settings(
