@@ -99,7 +99,7 @@ def test_a_batch_of_clips_is_followed_like_each_alone(model, cache, maker):
     rows = [[clip * FRAMES + frame for clip in range(3)] for frame in range(FRAMES)]
     positions = [code.expand(-1, 3, -1) for code in frame_positions(model.sam)]
     with torch.no_grad():
-        frames = [frame_maps(model.sam, cache.read(row)[:-1]) for row in rows]
+        frames = [frame_maps(model.sam, cache.read(row)[0]) for row in rows]
         together = follow_clips(model.sam, frames, positions, prompts)
     for clip in range(3):
         tracker = Tracker(model.sam)
@@ -134,7 +134,7 @@ def test_only_memory_learns_and_the_loss_falls(tmp_path):
     cache = ClipCache(tmp_path / "clips", maker, 1, trunk_of(model))
     cache.build(lambda _: None)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    start_memory(model, frame_maps(model.sam, cache.read([0, 1])[:-1])[2])
+    start_memory(model, frame_maps(model.sam, cache.read([0, 1])[0])[2])
     rows = train(model.train(), cache, tmp_path, 12)
     changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
     assert all(name.startswith(MEMORY_PARTS) for name in changed)
@@ -168,7 +168,7 @@ def test_it_resumes(cache, tmp_path):
 
 
 def test_memory_starts_with_what_the_decoder_knows(model, cache):
-    maps = frame_maps(model.sam, cache.read(range(cache.num_rows))[:-1])[2].detach()
+    maps = frame_maps(model.sam, cache.read(range(cache.num_rows))[0])[2].detach()
     start_memory(model, maps)
     sam, width = model.sam, maps.shape[1]
     tokens = maps.flatten(2).permute(2, 0, 1)
@@ -192,8 +192,8 @@ def test_a_cache_starts_over_with_other_clips(model, maker, tmp_path):
 def test_the_cache_holds_the_clips(cache, maker, model):
     clip = maker.make(2)
     frame = model.sam.get_image_features(to_pixels(clip.frames[1], SIDE)[None], return_dict=True)
-    *stages, masks = cache.read([2 * FRAMES + 1])
-    maps = frame_maps(model.sam, stages)
+    fine, masks = cache.read([2 * FRAMES + 1])
+    maps = frame_maps(model.sam, fine)
     for made, wanted in zip(maps, frame.fpn_hidden_states, strict=True):
         torch.testing.assert_close(made.flatten(2).permute(2, 0, 1), wanted, atol=2e-2, rtol=2e-2)
     soft = clip.masks[1, 0].reshape(16, 4, 16, 4).mean((1, 3))

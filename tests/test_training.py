@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from pack_fixtures import make_packs
@@ -22,10 +23,15 @@ from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.training.arrays import ArrayCache, digest
 from perceive_anything.training.config import ModelConfig, Recipe, StageConfig
-from perceive_anything.training.features import stage_shapes
+from perceive_anything.training.features import fine_shape
 from perceive_anything.training.initialise import freeze_all_but, initialise
 from perceive_anything.training.language import Branch, pack_branches
-from perceive_anything.training.loop import cosine_with_warmup, train_stage
+from perceive_anything.training.loop import (
+    TRUNK_BLOCKS,
+    cosine_with_warmup,
+    parameter_groups,
+    train_stage,
+)
 from perceive_anything.training.losses import dice_loss, mask_iou, pixel_loss
 from perceive_anything.training.nano import nano_config
 from perceive_anything.training.prompts import (
@@ -38,7 +44,7 @@ from perceive_anything.training.prompts import (
 from perceive_anything.training.segmentation import (
     SEGMENTATION_PARTS,
     SegmentationStage,
-    frozen_features,
+    image_features,
     tapped_difference,
 )
 
@@ -194,11 +200,37 @@ def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
     ]  # fmt: skip
     same = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
     assert (same / "model.safetensors").read_bytes() == first
-    changes += [f"output={tmp_path / 'masks'}", "segmentation.steps=2"]
-    train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
+    changes += [
+        f"output={tmp_path / 'masks'}", "segmentation.steps=2", "segmentation.trunk_rate=0.2"
+    ]  # fmt: skip
+    tuned = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
     terms = (tmp_path / "masks" / "segmentation" / "metrics.jsonl").read_text("utf-8")
     assert "tapped" in terms
     assert "label" not in terms
+    assert learned_trunk_groups(folder, tuned) == {"2", "3", "4"}
+    changes += [
+        f"output={tmp_path / 'kept'}", f"start_from={tuned}", "segmentation.steps=0"
+    ]  # fmt: skip
+    kept = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
+    assert (kept / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
+
+
+def learned_trunk_groups(before, after):
+    """Which block groups of the trunk differ between two model folders."""
+    old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
+    changed = [name for name in old if TRUNK_BLOCKS in name and (old[name] != new[name]).any()]
+    return {name.split(TRUNK_BLOCKS)[1].split(".")[0] for name in changed}
+
+
+def test_the_trunk_learns_at_a_rate_of_its_own():
+    parameters = {
+        name: nn.Parameter(torch.ones(3)) for name in (f"model.{TRUNK_BLOCKS}2.0.weight", "neck")
+    }
+    settings = StageConfig(steps=1, learning_rate=0.5, rows=1, per_row=1, trunk_rate=0.1)
+    groups = parameter_groups(parameters, settings)
+    assert sorted(group["rate"] for group in groups) == [0.1, 1.0]
+    (trunk,) = (group for group in groups if group["rate"] == 0.1)
+    assert trunk["params"][0] is next(iter(parameters.values()))
 
 
 def test_a_finished_model_keeps_what_its_perceiver_reads():
@@ -208,8 +240,9 @@ def test_a_finished_model_keeps_what_its_perceiver_reads():
     config = nano_config(ModelConfig(**sizes, text_layers=1, text_heads=2, vocab_size=400))
     finished = PamForConditionalGeneration(config)
     initialise(finished)
-    widths = config.sam_config.vision_config.backbone_config.output_channels
-    maps = [torch.randn(2, *shape) for shape in stage_shapes(64, widths).values()]
+    trunk = finished.sam.vision_encoder.backbone
+    (shape,) = fine_shape(64, trunk).values()
+    fine = torch.randn(2, *shape)
     target = torch.zeros(2, 16, 16)
     target[:, 4:9, 3:10] = 1
     prompts = stack_prompts([mask_prompt(target[0].numpy())] * 2, [0, 1], 64)
@@ -221,7 +254,7 @@ def test_a_finished_model_keeps_what_its_perceiver_reads():
         has_mask=torch.tensor([True, True]),
     )
     sampler = SimpleNamespace(side=64, batch=lambda step: batch)
-    cache = SimpleNamespace(read=lambda rows: maps)
+    cache = SimpleNamespace(read=lambda rows: [fine])
     moved = {}
     for taught in (True, False):
         model = deepcopy(finished)
@@ -233,6 +266,6 @@ def test_a_finished_model_keeps_what_its_perceiver_reads():
             sum(stage.loss(step).values()).backward()
             optimizer.step()
         with torch.no_grad():
-            ours, theirs = (m.segment(frozen_features(m, maps), prompts) for m in (model, finished))
+            ours, theirs = (m.segment(image_features(m, fine), prompts) for m in (model, finished))
         moved[taught] = float(tapped_difference(ours, theirs))
     assert 0 < moved[True] < 0.5 * moved[False]

@@ -18,6 +18,7 @@ from perceive_anything.modeling.configuration import EfficientNetLiteConfig
 _KERNELS = (3, 3, 5, 3, 5, 5, 3)
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
 _OUTPUT_GROUPS = (1, 2, 4, 6)
+FINE_GROUPS = 2  # up to stride 4
 
 
 class SamePaddedConv2d(nn.Conv2d):
@@ -48,9 +49,13 @@ class ConvNorm(nn.Sequential):
         self._folded_from: list[tuple[int, int]] = []
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Folded in evaluation without gradients, else (compiled, too) one after the other."""
+        """Folded in evaluation unless its weights learn, else one after the other.
+
+        What is compiled folds by itself.
+        """
         conv, norm = self
-        if norm.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        learns = torch.is_grad_enabled() and conv.weight.requires_grad
+        if learns or norm.training or torch.compiler.is_compiling():
             return norm(conv(x_BCHW))
         parts = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         now = [(part.data_ptr(), part._version) for part in parts]
@@ -128,14 +133,22 @@ class EfficientNetLiteModel(PreTrainedModel):
         return self.stem
 
     def stages(self, pixel_values: Tensor) -> list[Tensor]:
-        """Raw maps (B, C, H, W) at strides 4, 8, 16 and 32, before the LayerNorms.
+        """Raw maps (B, C, H, W) at strides 4, 8, 16 and 32, before the LayerNorms."""
+        fine_BCHW = self.fine_stage(pixel_values)
+        return [fine_BCHW, *self.coarser_stages(fine_BCHW)]
 
-        With the channels last in memory a CPU takes half the time.
-        """
+    def fine_stage(self, pixel_values: Tensor) -> Tensor:
+        """The raw map at stride 4; with the channels last in memory a CPU takes half the time."""
         pixels = pixel_values.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        x_BCHW = F.relu6(self.stem(pixels), inplace=True)
-        maps = []
-        for index, group in enumerate(self.groups):
+        fine_BCHW = F.relu6(self.stem(pixels), inplace=True)
+        for group in self.groups[:FINE_GROUPS]:
+            fine_BCHW = group(fine_BCHW)
+        return fine_BCHW
+
+    def coarser_stages(self, fine_BCHW: Tensor) -> list[Tensor]:
+        """The raw maps at strides 8, 16 and 32 that follow from the one at stride 4."""
+        x_BCHW, maps = fine_BCHW.contiguous(memory_format=torch.channels_last), []
+        for index, group in enumerate(self.groups[FINE_GROUPS:], start=FINE_GROUPS):
             x_BCHW = group(x_BCHW)
             if index in _OUTPUT_GROUPS:
                 maps.append(x_BCHW)

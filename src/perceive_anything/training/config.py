@@ -15,12 +15,15 @@ class StageConfig(Settings):
             in `memory`.
         per_row: Texts of each region in the language stages; regions of each picture in
             `segmentation`; most frames of each clip in `memory`.
+        trunk_rate: Learning rate of the trunk's blocks at strides 8 and 16 as a share of the
+            others', in `segmentation` and `memory`; 0 leaves them as they are.
     """
 
     steps: int
     learning_rate: float
     rows: int
     per_row: int
+    trunk_rate: float = 0.0
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip_norm: float = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from perceive_anything.training.config import StageConfig
 
 CHECKPOINT = "checkpoint.safetensors"
+TRUNK_BLOCKS = "sam.vision_encoder.backbone.groups."
 LossFunction = Callable[[int], dict[str, Tensor]]
 
 
@@ -60,7 +62,7 @@ def train_stage(
         for step in range(start, settings.steps):
             factor = cosine_with_warmup(step, settings.steps, settings.warmup)
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * factor
+                group["lr"] = settings.learning_rate * factor * group["rate"]
             terms = loss(step)
             total = torch.stack(list(terms.values())).sum()
             total.backward()
@@ -82,12 +84,17 @@ def train_stage(
 
 
 def parameter_groups(parameters: dict[str, nn.Parameter], settings: StageConfig) -> list[dict]:
-    """Weight decay for matrices only."""
-    matrices = [p for p in parameters.values() if p.ndim > 1]
-    vectors = [p for p in parameters.values() if p.ndim <= 1]
+    """Weight decay for matrices only; a rate of its own for the trunk."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in parameters.items():
+        groups[TRUNK_BLOCKS in name, parameter.ndim > 1].append(parameter)
     return [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {
+            "params": group,
+            "weight_decay": settings.weight_decay if matrices else 0.0,
+            "rate": settings.trunk_rate if trunk else 1.0,
+        }
+        for (trunk, matrices), group in groups.items()
     ]
 
 

@@ -26,7 +26,7 @@ from perceive_anything.modeling import EfficientNetLiteModel, PamForConditionalG
 from perceive_anything.modeling.segmenter import PromptTensors, RegionFeatures
 from perceive_anything.modeling.tracking import REGION, PamSam2VideoModel
 from perceive_anything.training.arrays import ArrayCache, digest
-from perceive_anything.training.features import stage_shapes, to_pixels
+from perceive_anything.training.features import fine_shape, to_pixels
 from perceive_anything.training.losses import dice_loss, pixel_loss
 from perceive_anything.training.prompts import (
     SimulatedPrompt,
@@ -35,6 +35,7 @@ from perceive_anything.training.prompts import (
     mask_prompt,
     stack_prompts,
 )
+from perceive_anything.training.segmentation import neck_maps
 
 MEMORY_PARTS = (
     "sam.memory_attention", "sam.memory_encoder", "sam.memory_temporal_positional_encoding",
@@ -51,10 +52,10 @@ LEAVING_SHARE = 0.3
 
 
 class ClipCache(ArrayCache):
-    """The frozen trunk's maps and soft masks of every frame of the first clips of a maker.
+    """The trunk's map at stride 4 and soft masks of every frame of the first clips of a maker.
 
-    Row `clip * T + frame` holds the raw stage maps and masks of up to two objects at a quarter of
-    the side.
+    Row `clip * T + frame` holds the raw map and the masks of up to two objects at a quarter of the
+    side.
 
     Args:
         folder: Made if missing.
@@ -68,7 +69,7 @@ class ClipCache(ArrayCache):
     ) -> None:
         self.maker, self.num_clips, self.trunk = maker, num_clips, trunk
         cells = maker.side // 4
-        shapes = stage_shapes(maker.side, trunk.config.output_channels)
+        shapes = fine_shape(maker.side, trunk)
         shapes["masks"] = (MAX_OBJECTS, cells, cells)
         super().__init__(
             folder, shapes, num_clips * maker.num_frames, digest([shapes, _clip_digest(maker)])
@@ -85,7 +86,7 @@ class ClipCache(ArrayCache):
             pixels = torch.stack([to_pixels(frame, self.maker.side) for frame in masklet.frames])
             masks = F.avg_pool2d(torch.from_numpy(masklet.masks).float(), 4)
             masks = F.pad(masks, (0, 0, 0, 0, 0, MAX_OBJECTS - masks.shape[1]))
-            self.append([*self.trunk.stages(pixels), masks])
+            self.append([self.trunk.fine_stage(pixels), masks])
             if clip % 50 == 0:
                 report(f"clips: {clip}/{self.num_clips}")
 
@@ -96,11 +97,10 @@ class ClipCache(ArrayCache):
         return areas.reshape(self.num_clips, self.maker.num_frames, MAX_OBJECTS)
 
 
-def frame_maps(sam: PamSam2VideoModel, stage_maps: list[Tensor]) -> list[Tensor]:
-    """The trunk's raw maps -> what the video model keeps of a frame: strides 4, 8 and 16."""
-    encoder, decoder = sam.vision_encoder, sam.mask_decoder
-    fine, middle, embedding = encoder.neck(encoder.backbone.normalize(stage_maps))[0][-3:][::-1]
-    return [decoder.conv_s0(fine), decoder.conv_s1(middle), embedding]
+def frame_maps(sam: PamSam2VideoModel, fine_BCHW: Tensor) -> list[Tensor]:
+    """A cached map -> what the video model keeps of a frame: strides 4, 8 and 16."""
+    fine, middle, embedding = neck_maps(sam, fine_BCHW)
+    return [sam.mask_decoder.conv_s0(fine), sam.mask_decoder.conv_s1(middle), embedding]
 
 
 def _clip_digest(maker: MaskletMaker) -> str:
@@ -278,7 +278,7 @@ class MemoryStage:
         batch = self.sampler.batch(step)
         num_clips, sam = len(batch.prompts.labels), self.model.sam
         rows = [row for frame in batch.rows for row in frame]
-        maps = frame_maps(sam, self.sampler.cache.read(rows)[:-1])
+        maps = frame_maps(sam, self.sampler.cache.read(rows)[0])
         frames = list(zip(*(level.split(num_clips) for level in maps), strict=True))
         positions = [code.expand(-1, num_clips, -1) for code in self.positions]
         terms = memory_loss(follow_clips(sam, frames, positions, batch.prompts), batch.target_TBHW)

@@ -53,10 +53,10 @@ from perceive_anything.training.nano import nano_config
 from perceive_anything.training.pretraining import PretrainingStage
 from perceive_anything.training.regions import TrainingRegion, region_table
 from perceive_anything.training.segmentation import (
-    SEGMENTATION_PARTS,
     MeaningHead,
     SegmentationSampler,
     SegmentationStage,
+    learning_parts,
 )
 from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
@@ -90,15 +90,15 @@ class Run:
         self.processor = self.make_processor()
         self.model = PamForConditionalGeneration(nano_config(recipe.model))
         initialise(self.model)
+        self.trunk = self.model.sam.vision_encoder.backbone
+        imagenet = imagenet_weights()
+        load_trunk(self.trunk, imagenet)
+        self.classifier = load_classifier(imagenet)
         if recipe.start_from:
             done = PamForConditionalGeneration.from_pretrained(self.start_folder())
             self.model.load_state_dict(done.state_dict())
         finished = recipe.start_from and not recipe.alignment.steps
         self.teacher = deepcopy(self.model).eval().requires_grad_(False) if finished else None
-        self.trunk = self.model.sam.vision_encoder.backbone
-        imagenet = imagenet_weights()
-        load_trunk(self.trunk, imagenet)
-        self.classifier = load_classifier(imagenet)
 
     def start_folder(self) -> Path:
         """The folder of the model that the run goes on from."""
@@ -158,10 +158,9 @@ class Run:
             *read_packs(views.parent),
         ]
         self.cache = FeatureCache(
-            self.folder / "features", records, self.recipe.model.image_size,
-            self.trunk.config.output_channels,
-        )  # fmt: skip
-        self.cache.build(self.trunk, report=self.report)
+            self.folder / "features", records, self.recipe.model.image_size, self.trunk
+        )
+        self.cache.build(self.report)
         self.use_records(records)
 
     def use_records(self, records: list[ImageRecord]) -> None:
@@ -180,12 +179,13 @@ class Run:
     def segment(self) -> None:
         """SAM 2 learns to follow prompts."""
         settings = self.recipe.segmentation
-        freeze_all_but(self.model, SEGMENTATION_PARTS)
+        freeze_all_but(self.model, learning_parts(settings))
         head = None
         if self.teacher is None:
             names = {region.region.label for group in self.table for region in group}
             width = self.model.config.perceiver_config.hidden_size
-            head = MeaningHead(width, names, self.classifier)
+            imagenet = deepcopy(self.trunk).eval().requires_grad_(False)
+            head = MeaningHead(width, names, imagenet, self.classifier)
         stage = self.image_stage(settings.rows, settings.per_row, head)
         modules = {"model": self.model} | ({"head": head} if head is not None else {})
         self.train("segmentation", nn.ModuleDict(modules), stage.loss, settings)
@@ -202,9 +202,9 @@ class Run:
         cache = ClipCache(self.folder / "clips", maker, clips.count, self.trunk)
         cache.build(self.report)
         if not self.model.sam.memory_temporal_positional_encoding.any():  # nobody has trained it
-            maps = frame_maps(self.model.sam, cache.read(range(min(64, cache.num_rows)))[:-1])
+            maps = frame_maps(self.model.sam, cache.read(range(min(64, cache.num_rows)))[0])
             start_memory(self.model, maps[2])
-        freeze_all_but(self.model, (*SEGMENTATION_PARTS, *MEMORY_PARTS))
+        freeze_all_but(self.model, (*learning_parts(settings), *MEMORY_PARTS))
         sampler = ClipSampler(cache, settings.rows, settings.per_row, self.recipe.seed)
         images = self.image_stage(IMAGES, IMAGE_REGIONS)
         stage = MemoryStage(self.model, sampler, images.loss)

@@ -1,7 +1,8 @@
 """Stage `segmentation`: neck, prompt encoder and mask decoder learn to follow prompts.
 
-Knows cached trunk features and simulated prompts. The trunk stays frozen. A helper head that is
-thrown away afterwards keeps the meaning of regions in the tensors that the perceiver taps.
+Knows cached trunk features and simulated prompts. The trunk learns only where a recipe says so. A
+helper head that is thrown away afterwards keeps the meaning of regions in the tensors that the
+perceiver taps.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling import EfficientNetLiteModel, PamForConditionalGeneration
 from perceive_anything.modeling.segmenter import ImageFeatures, RegionFeatures, project_pyramid
+from perceive_anything.modeling.tracking import PamSam2VideoModel
+from perceive_anything.training.config import StageConfig
 from perceive_anything.training.features import FeatureCache
+from perceive_anything.training.loop import TRUNK_BLOCKS
 from perceive_anything.training.losses import segmentation_loss
 from perceive_anything.training.prompts import (
     SimulatedPrompt,
@@ -33,19 +37,37 @@ SEGMENTATION_PARTS = (
     "sam.vision_encoder.neck", "sam.vision_encoder.backbone.norms", "sam.prompt_encoder",
     "sam.mask_decoder", "sam.mask_downsample", "sam.no_memory_embedding",
 )  # fmt: skip
+TRUNK_PARTS = tuple(f"{TRUNK_BLOCKS}{group}." for group in (2, 3, 4))  # strides 8 and 16
 TAPPED_WEIGHT = 2.0
+
+
+def learning_parts(settings: StageConfig) -> tuple[str, ...]:
+    """What of SAM 2 an image teaches."""
+    return (*SEGMENTATION_PARTS, *(TRUNK_PARTS if settings.trunk_rate else ()))
 
 
 class MeaningHead(nn.Module):
     """Reads labels and an ImageNet teacher's opinion off the tapped tensors; training only."""
 
-    def __init__(self, width: int, names: Iterable[str], classifier: nn.Linear) -> None:
+    def __init__(
+        self,
+        width: int,
+        names: Iterable[str],
+        trunk: EfficientNetLiteModel,
+        classifier: nn.Linear,
+    ) -> None:
         super().__init__()
         self.index = {name: number for number, name in enumerate(sorted(names))}
         self.label = nn.Linear(width, len(self.index))
         self.token_label = nn.Linear(width, len(self.index))
         self.teacher = nn.Linear(width, classifier.out_features)
-        object.__setattr__(self, "classifier", classifier)  # frozen, and not ours to save
+        for name, part in (("trunk", trunk), ("classifier", classifier)):
+            object.__setattr__(self, name, part)  # frozen, and not ours to save
+
+    @torch.no_grad()
+    def head_maps(self, fine_BCHW: Tensor) -> Tensor:
+        """What the ImageNet classifier reads of cached maps, (B, 1280, H / 8, W / 8)."""
+        return self.trunk.coarser_stages(fine_BCHW)[-1]
 
     def forward(
         self,
@@ -83,11 +105,17 @@ def masked_mean(maps_RCHW: Tensor, mask_RHW: Tensor) -> Tensor:
     return (maps_RCHW * weight).sum((2, 3)) / weight.sum((2, 3))
 
 
-def frozen_features(model: PamForConditionalGeneration, stage_maps: list[Tensor]) -> ImageFeatures:
-    """Cached raw stage maps -> decoder features, through the trainable LayerNorms and neck."""
-    encoder = model.sam.vision_encoder
-    pyramid = encoder.neck(encoder.backbone.normalize(stage_maps))[0]
-    return project_pyramid(model.sam, pyramid[-3:][::-1])
+def neck_maps(sam: PamSam2VideoModel, fine_BCHW: Tensor) -> list[Tensor]:
+    """A cached map at stride 4 -> the neck's at strides 4, 8 and 16, by all that may learn."""
+    encoder = sam.vision_encoder
+    trunk = encoder.backbone
+    maps = trunk.normalize([fine_BCHW, *trunk.coarser_stages(fine_BCHW)])
+    return encoder.neck(maps)[0][-3:][::-1]
+
+
+def image_features(model: PamForConditionalGeneration, fine_BCHW: Tensor) -> ImageFeatures:
+    """Cached maps -> decoder features."""
+    return project_pyramid(model.sam, neck_maps(model.sam, fine_BCHW))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,20 +220,20 @@ class SegmentationStage:
     def loss(self, step: int) -> dict[str, Tensor]:
         """Terms of the loss at a step; their sum is minimised."""
         batch = self.sampler.batch(step)
-        stage_maps = self.cache.read(batch.rows)
+        (fine_BCHW,) = self.cache.read(batch.rows)
         prompts = stack_prompts(batch.prompts, batch.image_index, self.sampler.side)
-        regions = self.model.segment(frozen_features(self.model, stage_maps), prompts)
+        regions = self.model.segment(image_features(self.model, fine_BCHW), prompts)
         terms = segmentation_loss(
             take_rows(regions, batch.has_mask), batch.target_RHW[batch.has_mask]
         )
         if self.head is not None:
             names = [region.region.label for region in batch.regions]
-            head_maps = stage_maps[-1][prompts.image_index]
+            head_maps = self.head.head_maps(fine_BCHW)[prompts.image_index]
             meaning = self.head(regions, head_maps, batch.target_RHW, names)
             terms |= {name: 0.4 * term for name, term in meaning.items()}
         if self.teacher is not None:
             with torch.no_grad():
-                taught = self.teacher.segment(frozen_features(self.teacher, stage_maps), prompts)
+                taught = self.teacher.segment(image_features(self.teacher, fine_BCHW), prompts)
             terms["tapped"] = TAPPED_WEIGHT * tapped_difference(regions, taught)
         return terms
 

@@ -24,7 +24,7 @@ from perceive_anything.training.prompts import (
     stack_prompts,
 )
 from perceive_anything.training.regions import TrainingRegion
-from perceive_anything.training.segmentation import frozen_features
+from perceive_anything.training.segmentation import image_features
 
 PICTURES = 8
 
@@ -65,9 +65,9 @@ class TappedCache(ArrayCache):
             group = pictures[start : start + PICTURES]
             index = [i for i, rows in enumerate(group) for _ in rows]
             prompts = [self._prompt(row) for rows in group for row in rows]
-            maps = self.features.read([self.regions[rows[0]].row for rows in group])
+            (fine,) = self.features.read([self.regions[rows[0]].row for rows in group])
             regions = self.model.segment(
-                frozen_features(self.model, maps), stack_prompts(prompts, index, self.features.side)
+                image_features(self.model, fine), stack_prompts(prompts, index, self.features.side)
             )
             self.append([regions.embedding, regions.mask_tokens])
             if start % (50 * PICTURES) == 0:
