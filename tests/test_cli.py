@@ -15,6 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import fake_pipeline
+from pack_fixtures import make_packs
 from perceive_anything.cli import main
 from perceive_anything.cli.app import COMMANDS
 from perceive_anything.cli.output import overlay_paths
@@ -371,6 +372,14 @@ def test_no_garbage_is_looked_for_while_a_model_loads(
     assert run("image", photo, *BOX, "--model", name).code == code
     assert seen == [False]
     assert gc.isenabled()
+
+
+def test_int8_can_be_measured(run: Run, tmp_path: Path) -> None:
+    packs = ("--data", make_packs(tmp_path))
+    ran = run("eval", "packs", *packs, "--model", "nan", "--quantize", "int8", "--device", "cpu")
+    check_refusal(ran, "unknown_model")
+    assert fake_pipeline.FakePerceiver.settings["quantize"] == "int8"
+    assert fake_pipeline.FakePerceiver.settings["device"] == "cpu"
 
 
 def test_unknown_commands_name_the_near_one(run: Run) -> None:

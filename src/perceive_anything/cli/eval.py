@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from perceive_anything.cli.options import (
+    DebugOption,
+    DeviceOption,
+    DtypeOption,
+    LazyModel,
+    QuantizeOption,
+)
+
 if TYPE_CHECKING:
     from perceive_anything.data.schema import ImageRecord
     from perceive_anything.pipeline import Perceiver
@@ -36,7 +44,10 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N images (or clips). [40 clips]")
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.")] = False,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    quantize: QuantizeOption = None,
+    debug: DebugOption = False,
 ) -> None:
     """Measure masks and labels on annotated images, or tracking on clips made of them."""
     from perceive_anything.errors import OptionError
@@ -49,12 +60,11 @@ def evaluate(
         if value not in choices:
             raise OptionError(unknown(kind, value, choices), code="unknown_option")
     from perceive_anything.data.packs import read_packs
-    from perceive_anything.pipeline import Perceiver
 
     records = list(read_packs(Path(data), pack, split=split))
-    pam = Perceiver.from_pretrained(model)
+    pam = LazyModel(model, None, device, dtype, quantize).get()
     measure = _packs if benchmark == "packs" else _masklets
-    numbers = {"benchmark": benchmark, "split": split, "model": model}
+    numbers = {"benchmark": benchmark, "split": split, "model": model, "quantize": quantize}
     numbers |= measure(pam, records, data, limit)
     typer.echo(json.dumps(numbers, ensure_ascii=False))
 
