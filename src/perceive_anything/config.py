@@ -61,6 +61,15 @@ def load_config(path: Path, kind: type[S], overrides: Sequence[str] = ()) -> S:
         raise ConfigError(_explain(error, kind, path), code="bad_config") from error
 
 
+def value_of(path: Path, name: str) -> object:
+    """One value at the top of a YAML file; None without it, or where `load_config` complains."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return values.get(name) if isinstance(values, dict) else None
+
+
 def _set(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:

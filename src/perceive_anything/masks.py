@@ -63,6 +63,26 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], shape_hw: tuple[int, i
     return filled
 
 
+def segmentation_to_rle(
+    segmentation: Mapping[str, Any] | Sequence[Sequence[float]], shape_hw: tuple[int, int]
+) -> dict[str, Any]:
+    """Any `segmentation` of a COCO file (polygons, or RLE as a list or packed) as packed RLE.
+
+    Raises:
+        ValueError: It is of none of these kinds, or of another size.
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(segmentation, Mapping):
+        if tuple(segmentation["size"]) != tuple(shape_hw):
+            raise ValueError(f"a mask of {segmentation['size']} in an image of {list(shape_hw)}")
+        packed = dict(segmentation)
+        if isinstance(packed["counts"], list):
+            packed = coco.frPyObjects(packed, *shape_hw)
+        return encode_rle(decode_rle(packed))
+    return encode_rle(polygons_to_mask(segmentation, shape_hw))
+
+
 def mask_to_polygons(mask: BoolMask) -> list[list[float]]:
     """Outlines as COCO polygons.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from perceive_anything.config import Settings
 
 
@@ -79,10 +81,55 @@ class ClipsConfig(Settings):
 NO_STAGE = StageConfig(steps=0, learning_rate=1e-3, rows=4, per_row=5)
 
 
+class LoraSettings(Settings):
+    """Low-rank pairs beside the language model's linear layers.
+
+    Attributes:
+        rank: Of each pair.
+        alpha: The pairs' products count alpha / rank times.
+        dropout: Share of the pairs' inputs that is dropped in training.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+
+
+class FinetuneRecipe(Settings):
+    """A finished model learns the regions of a folder of images with a COCO file.
+
+    Attributes:
+        kind: Tells this recipe from that of a whole training run.
+        seed: Seed of all chance.
+        output: Folder for the checkpoint, the log and the finished model.
+        num_threads: CPU threads.
+        start_from: "nano", a folder or a hub id.
+        max_bad: Annotations that may be unusable.
+        rehearsal: Other regions of each image, about which the model goes on saying what it said
+            before; without any it answers everything with what it was taught.
+        lora: None to let all weights of the language model learn.
+        spelling: Weight of the loss that lets the semantic rows spell the label; 0 for models that
+            were not trained so (only nano was).
+        training: Steps, regions and texts a step, learning rate.
+    """
+
+    kind: Literal["finetune"]
+    seed: int = 0
+    output: str = "runs/finetune"
+    num_threads: int = 2
+    start_from: str = "nano"
+    max_bad: int = 20
+    rehearsal: int = 4
+    lora: LoraSettings | None = LoraSettings()
+    spelling: float = 0.0
+    training: StageConfig
+
+
 class Recipe(Settings):
     """A whole training run.
 
     Attributes:
+        kind: Tells this recipe from that of fine-tuning.
         seed: Seed of all chance.
         output: Folder for checkpoints, logs and the finished model.
         num_threads: CPU threads.
@@ -92,6 +139,7 @@ class Recipe(Settings):
         sources: Weights of sources in the language stages; 1 where not listed.
     """
 
+    kind: Literal["nano"] = "nano"
     seed: int = 0
     output: str = "runs/nano"
     num_threads: int = 2

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from perceive_anything.modeling import PamForConditionalGeneration
 
 SURENESS = 0.1
+ALIGNMENT_PARTS = (
+    "perceiver", "image_projector", "semantic_projector", "image_newline", "semantic_newline",
+)  # fmt: skip
 
 
 @torch.no_grad()

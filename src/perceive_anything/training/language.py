@@ -51,6 +51,7 @@ class LanguageSampler:
         num_tasks: Texts of each region, the label always among them; 0 for none.
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
+        zh_share: Share of the texts that are Chinese.
     """
 
     def __init__(
@@ -63,9 +64,11 @@ class LanguageSampler:
         num_tasks: int,
         seed: int,
         source_weights: dict[str, float],
+        zh_share: float = 0.35,
     ) -> None:
         self.regions, self.write, self.processor = list(regions), write, processor
         self.num_regions, self.num_tasks, self.seed = num_regions, num_tasks, seed
+        self.zh_share = zh_share
         counts = Counter(r.region.label for r in self.regions)
         self.weights = [
             counts[r.region.label] ** -0.5 * _source_weight(r, source_weights) for r in self.regions
@@ -83,7 +86,7 @@ class LanguageSampler:
         others = rng.sample(("explain", "caption", "describe"), self.num_tasks - 1)
         branches = []
         for task in ("recognize", *others):
-            language = "zh" if rng.random() < 0.35 else "en"
+            language = "zh" if rng.random() < self.zh_share else "en"
             answer = self.write(region, rng, language).get(task)
             if answer:
                 branches.append(make_branch(self.processor, task, language, answer))
@@ -170,8 +173,9 @@ class LanguageStage:
         processor: PamProcessor,
         tapped: TappedCache,
         sampler: LanguageSampler,
+        spelling: float = 0.3,
     ) -> None:
-        self.model, self.tapped, self.sampler = model, tapped, sampler
+        self.model, self.tapped, self.sampler, self.spelling = model, tapped, sampler, spelling
         self.head_ids = torch.tensor(processor.head_ids())
         self.spelled = spelled_labels(
             processor, [r.region.label for r in sampler.regions], self.num_semantic
@@ -187,7 +191,10 @@ class LanguageStage:
         batch = self.sampler.batch(step)
         visual = self.model.visual_rows(self.tapped.regions_at(batch.rows))
         semantic = visual[:, -1 - self.num_semantic : -1]
-        terms = {"spelling": 0.3 * self.spelling_loss(semantic, self.spelled[batch.rows])}
+        terms = {}
+        if self.spelling:
+            loss = self.spelling_loss(semantic, self.spelled[batch.rows])
+            terms["spelling"] = self.spelling * loss
         if any(batch.branches):
             head = self.model.get_input_embeddings()(self.head_ids)
             prefix = torch.cat([head.expand(len(visual), -1, -1), visual], 1)

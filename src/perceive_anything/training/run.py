@@ -6,7 +6,7 @@ Reads as the recipe does, from top to bottom; every step that is done is skipped
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -28,11 +28,13 @@ from perceive_anything.data.tokenizer import train_tokenizer
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
+from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.tasks import TEXT_TASKS
 from perceive_anything.training.config import Recipe, StageConfig
 from perceive_anything.training.export import save_model
 from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
 from perceive_anything.training.initialise import (
+    ALIGNMENT_PARTS,
     freeze_all_but,
     initialise,
     start_memory,
@@ -56,6 +58,7 @@ from perceive_anything.training.segmentation import (
     MeaningHead,
     SegmentationSampler,
     SegmentationStage,
+    image_features,
     learning_parts,
 )
 from perceive_anything.training.tapped import TappedCache
@@ -63,11 +66,6 @@ from perceive_anything.training.trunk import imagenet_weights, load_classifier, 
 
 Report = Callable[[str], None]
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
-
-
-ALIGNMENT_PARTS = (
-    "perceiver", "image_projector", "semantic_projector", "image_newline", "semantic_newline",
-)  # fmt: skip
 
 
 class Run:
@@ -223,9 +221,14 @@ class Run:
     def tap(self) -> None:
         """SAM 2, which no longer changes, sees every region once."""
         self.regions = [region for group in self.table for region in group]
+
+        def encode(rows: Sequence[int]) -> ImageFeatures:
+            return image_features(self.model, self.cache.read(rows)[0])
+
         self.tapped = TappedCache(
-            self.folder / "tapped", self.regions, self.model, self.cache, self.recipe.seed
-        )
+            self.folder / "tapped", self.regions, self.model, encode, self.cache.key,
+            self.recipe.seed,
+        )  # fmt: skip
         self.tapped.build(self.report)
 
     def teach_language(self, name: str, settings: StageConfig, parts: tuple[str, ...]) -> None:

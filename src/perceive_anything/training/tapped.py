@@ -1,6 +1,6 @@
 """Tapped tensors of regions on disk: each region goes through the finished SAM 2 once.
 
-Knows cached trunk features, simulated prompts and the frozen SAM 2; no text.
+Knows encoded pictures, simulated prompts and the frozen SAM 2; no text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 
 from perceive_anything.modeling import PamForConditionalGeneration
-from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.modeling.segmenter import ImageFeatures, RegionFeatures
 from perceive_anything.training.arrays import ArrayCache, digest
-from perceive_anything.training.features import FeatureCache
 from perceive_anything.training.prompts import (
     SimulatedPrompt,
     box_prompt,
@@ -24,7 +23,6 @@ from perceive_anything.training.prompts import (
     stack_prompts,
 )
 from perceive_anything.training.regions import TrainingRegion
-from perceive_anything.training.segmentation import image_features
 
 PICTURES = 8
 
@@ -36,7 +34,8 @@ class TappedCache(ArrayCache):
         folder: Made if missing.
         regions: The regions, those of a record next to each other; row i belongs to region i.
         model: Its SAM 2 part, no longer trained.
-        features: Trunk features of the records.
+        encode: Gives what SAM 2 keeps of the pictures in some rows.
+        pictures: Stands for the pictures and their order.
         seed: Seed of the prompts.
     """
 
@@ -45,15 +44,16 @@ class TappedCache(ArrayCache):
         folder: Path,
         regions: Sequence[TrainingRegion],
         model: PamForConditionalGeneration,
-        features: FeatureCache,
+        encode: Callable[[Sequence[int]], ImageFeatures],
+        pictures: str,
         seed: int,
     ) -> None:
-        self.regions, self.model, self.features, self.seed = regions, model, features, seed
-        width, cells = model.config.perceiver_config.hidden_size, features.side // 16
+        self.regions, self.model, self.encode, self.seed = regions, model, encode, seed
+        width, cells = model.config.perceiver_config.hidden_size, model.sam.image_size // 16
         shapes = {"embedding": (width, cells, cells), "mask_tokens": (2, width)}
         weights = [float(p.detach().double().abs().sum()) for p in model.sam.parameters()]
         places = [f"{r.row} {r.region.id}" for r in regions]
-        key = digest([features.key, seed, *weights, *places])
+        key = digest([pictures, seed, *weights, *places])
         super().__init__(folder, shapes, len(regions), key)
 
     @torch.no_grad()
@@ -65,10 +65,9 @@ class TappedCache(ArrayCache):
             group = pictures[start : start + PICTURES]
             index = [i for i, rows in enumerate(group) for _ in rows]
             prompts = [self._prompt(row) for rows in group for row in rows]
-            (fine,) = self.features.read([self.regions[rows[0]].row for rows in group])
-            regions = self.model.segment(
-                image_features(self.model, fine), stack_prompts(prompts, index, self.features.side)
-            )
+            features = self.encode([self.regions[rows[0]].row for rows in group])
+            tensors = stack_prompts(prompts, index, self.model.sam.image_size)
+            regions = self.model.segment(features, tensors)
             self.append([regions.embedding, regions.mask_tokens])
             if start % (50 * PICTURES) == 0:
                 report(f"tapped tensors: {self.num_done}/{self.num_rows}")

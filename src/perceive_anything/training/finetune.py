@@ -1,0 +1,189 @@
+"""Fine-tuning a finished model, of any size, on a folder of your own: `recipes/finetune_lora.yaml`.
+
+Reads from top to bottom. SAM 2 stays as it is and sees every region once; the perceiver and the
+projectors learn, the language model learns through LoRA, which is merged into its weights.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from perceive_anything.data.coco import TEXT_FIELDS, read_coco
+from perceive_anything.data.schema import ImageRecord, RegionRecord
+from perceive_anything.errors import ConfigError, require_package
+from perceive_anything.modeling.segmenter import ImageFeatures
+from perceive_anything.pipeline import Perceiver
+from perceive_anything.results import Region
+from perceive_anything.training.arrays import digest
+from perceive_anything.training.config import FinetuneRecipe, LoraSettings
+from perceive_anything.training.export import save_model
+from perceive_anything.training.initialise import ALIGNMENT_PARTS, freeze_all_but
+from perceive_anything.training.language import LanguageSampler, LanguageStage
+from perceive_anything.training.loop import train_stage
+from perceive_anything.training.regions import TrainingRegion, region_table
+from perceive_anything.training.tapped import TappedCache
+from perceive_anything.types import Box
+
+ZH_SHARE, REHEARSAL, MOST_OVERLAP = 0.35, "rehearsal", 0.3
+BoxXyxy = tuple[float, float, float, float]
+
+
+def finetune(recipe: FinetuneRecipe, data: Path, report: Callable[[str], None] = print) -> Path:
+    """Teach a model the regions of a folder; goes on where an earlier call stopped.
+
+    Args:
+        recipe: What to do.
+        data: Folder with images and one COCO file, see `data.coco.read_coco`.
+        report: Where progress lines go.
+
+    Returns:
+        Folder of the finished model, which `Perceiver.from_pretrained` loads.
+
+    Raises:
+        DataError: The folder cannot be used.
+        ModelError: There is no such model to start from.
+    """
+    records = read_coco(data, max_bad=recipe.max_bad, report=report)
+    torch.set_num_threads(recipe.num_threads)
+    torch.manual_seed(recipe.seed)
+    settings, folder = recipe.training, Path(recipe.output)
+    pictures = digest(records)
+    _claim(folder, recipe, pictures)
+    pam = Perceiver.from_pretrained(recipe.start_from, device="cpu", dtype="float32")
+    model = pam.model
+    report(f"{len(records)} images; what the model says of other regions in them is kept")
+    records += rehearse(pam, records, recipe.rehearsal, recipe.seed)
+
+    def encode(rows: Sequence[int]) -> ImageFeatures:
+        pixels = pam.processor.pixel_values([records[row].load() for row in rows])
+        return model.encode_image(pixels.to(model.device))
+
+    regions = [r for group in region_table(records, pam.processor.side) for r in group]
+    tapped = TappedCache(folder / "tapped", regions, model, encode, pictures, recipe.seed)
+    tapped.build(report)
+    freeze_all_but(model, (*ALIGNMENT_PARTS, *(() if recipe.lora else ("language_model",))))
+    merge = add_lora(model.language_model, recipe.lora) if recipe.lora else lambda: None
+    sampler = LanguageSampler(
+        regions, known_texts, pam.processor, num_regions=settings.rows,
+        num_tasks=settings.per_row, seed=recipe.seed, source_weights=_even_weights(regions),
+        zh_share=ZH_SHARE * sum(r.region.label_zh is not None for r in regions) / len(regions),
+    )  # fmt: skip
+    stage = LanguageStage(model, pam.processor, tapped, sampler, recipe.spelling)
+    train_stage(model.train(), stage.loss, settings, folder / "training", report=report)
+    merge()
+    model.eval()
+    save_model(model, pam.processor, folder / "model")
+    return folder / "model"
+
+
+def rehearse(
+    pam: Perceiver, records: Sequence[ImageRecord], count: int, seed: int
+) -> list[ImageRecord]:
+    """Other regions of the images, with what the model says of them now, in both languages.
+
+    Args:
+        pam: The model.
+        records: Images with annotated regions, which the others hardly touch.
+        count: Regions of each image, at most.
+        seed: Seed of the boxes.
+    """
+    made = []
+    for record in records:
+        boxes = _other_boxes(record, count, random.Random(f"{seed}/{record.id}"))
+        if boxes:
+            image, prompts = pam.image(record.load()), [Box(*box) for box in boxes]
+            spoken = [image.perceive(prompts, language=language) for language in ("en", "zh")]
+            said = zip(boxes, *spoken, strict=True)
+            regions = tuple(_said(number, *both) for number, both in enumerate(said))
+            made.append(replace(record, source=REHEARSAL, regions=regions))
+    return made
+
+
+def _other_boxes(record: ImageRecord, count: int, rng: random.Random) -> list[BoxXyxy]:
+    """Random boxes of 30 to 90 % of each side that hardly touch the annotated ones."""
+    (width, height), boxes = record.size_wh, []
+    for _ in range(10 * count):
+        wide, high = (rng.uniform(0.3, 0.9) * side for side in record.size_wh)
+        x, y = rng.uniform(0, width - wide), rng.uniform(0, height - high)
+        box = (x, y, x + wide, y + high)
+        if all(_overlap(box, region.box_xyxy) < MOST_OVERLAP for region in record.regions):
+            boxes.append(box)
+    return boxes[:count]
+
+
+def _overlap(first: BoxXyxy, second: BoxXyxy) -> float:
+    """Share of the smaller box that lies in the other."""
+    wide = min(first[2], second[2]) - max(first[0], second[0])
+    high = min(first[3], second[3]) - max(first[1], second[1])
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (first, second)]
+    return max(0.0, wide) * max(0.0, high) / min(areas)
+
+
+def _said(number: int, box_xyxy: BoxXyxy, english: Region, chinese: Region) -> RegionRecord:
+    texts = {field: english.texts[field] or "" for field in TEXT_FIELDS}
+    texts |= {f"{field}_zh": chinese.texts[field] or "" for field in TEXT_FIELDS}
+    label, label_zh = (region.texts["label"] or "" for region in (english, chinese))
+    return RegionRecord(number, label, label_zh, box_xyxy, None, "instance", texts)
+
+
+def _even_weights(regions: Sequence[TrainingRegion]) -> dict[str, float]:
+    """Rehearsed regions are drawn half of the time, as a whole."""
+    counts = Counter(region.region.label for region in regions)
+    sums: dict[bool, float] = defaultdict(float)
+    for region in regions:
+        sums[region.record.source == REHEARSAL] += counts[region.region.label] ** -0.5
+    return {REHEARSAL: sums[False] / sums[True]} if sums[True] else {}
+
+
+def known_texts(region: TrainingRegion, _: random.Random, language: str) -> dict[str, str]:
+    """The texts that a record has in a language; its name answers `recognize`."""
+    suffix = "_zh" if language == "zh" else ""
+    extra, name = region.region.extra, region.region.label
+    texts = {task: extra.get(field + suffix, "") for field, task in TEXT_FIELDS.items()}
+    return {"recognize": (region.region.label_zh or "") if suffix else name, **texts}
+
+
+def add_lora(language_model: PreTrainedModel, settings: LoraSettings) -> Callable[[], None]:
+    """Put trainable low-rank pairs beside every linear layer of the decoder.
+
+    Args:
+        language_model: Changed in place; the rest of it is frozen.
+        settings: Rank, scale and dropout.
+
+    Returns:
+        Call it after training: adds the pairs to the weights and takes them out.
+    """
+    peft = require_package("peft", extra="train")
+    wrapper = peft.get_peft_model(
+        language_model,
+        peft.LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules="all-linear",
+        ),
+    )
+    return wrapper.merge_and_unload
+
+
+def _claim(folder: Path, recipe: FinetuneRecipe, pictures: str) -> None:
+    """Write down what a folder's run is made of; another run must not go on from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "run.json"
+    wanted = {"recipe": recipe.model_dump(mode="json"), "data": pictures}
+    if not file.exists():
+        file.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
+    elif json.loads(file.read_text(encoding="utf-8")) != wanted:
+        raise ConfigError(
+            f'"{folder}" holds a run of another recipe or other data, see {file}.\n'
+            "  Give another folder, --set output=FOLDER, or remove this one.",
+            code="bad_config",
+        )
