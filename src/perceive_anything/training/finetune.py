@@ -59,7 +59,7 @@ def finetune(recipe: FinetuneRecipe, data: Path, report: Callable[[str], None] =
     _claim(folder, recipe, pictures)
     pam = Perceiver.from_pretrained(recipe.start_from, device="cpu", dtype="float32")
     model = pam.model
-    report(f"{len(records)} images; what the model says of other regions in them is kept")
+    report(f"{len(records)} images, {recipe.rehearsal} other regions of each rehearsed")
     records += rehearse(pam, records, recipe.rehearsal, recipe.seed)
 
     def encode(rows: Sequence[int]) -> ImageFeatures:
