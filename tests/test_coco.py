@@ -71,6 +71,43 @@ def test_lvis_names_files_by_address_and_lies_in_a_folder_of_its_own(tmp_path):
     assert len(read_coco(folder)) == 1
 
 
+def test_a_file_of_lvis(tmp_path):
+    address = "http://images.cocodataset.org/train2017/000000391895.jpg"
+    image = {
+        "date_captured": "2013-11-14 11:18:45", "neg_category_ids": [12], "id": 391895,
+        "license": 3, "height": 20, "width": 30, "flickr_url": "http://farm9.staticflickr.com/x.jpg",
+        "coco_url": address, "not_exhaustive_category_ids": [173],
+    }  # fmt: skip
+    outline = [[5.0, 4.0, 15.0, 4.0, 15.0, 10.0, 5.0, 10.0]]
+    annotations = [
+        {"area": 60.0, "id": number, "segmentation": outline, "image_id": 391895,
+         "bbox": [5.0, 4.0, 10.0, 6.0], "category_id": category}
+        for number, category in ((1, 173), (2, 12))
+    ]  # fmt: skip
+    bus = {
+        "image_count": 9, "synonyms": ["bus_(vehicle)", "autobus"], "id": 173, "frequency": "f",
+        "def": "a vehicle carrying many passengers; used for public transport",
+        "synset": "bus.n.01", "name": "bus_(vehicle)", "instance_count": 20,
+    }  # fmt: skip
+    plain = {"id": 12, "name": "aerosol_can", "synset": "aerosol.n.02"}
+    folder = write(
+        tmp_path, annotations, images=[image], categories=[bus, plain],
+        name="annotations/lvis_v1_train.json",
+    )  # fmt: skip
+    (folder / "train2017").mkdir()
+    Image.new("RGB", (30, 20)).save(folder / "train2017" / "000000391895.jpg")
+    (folder / "annotations" / "lvis_v1_val.json").write_text("{}")
+    (record,) = read_coco(folder / "annotations" / "lvis_v1_train.json")
+    first, second = record.regions
+    assert (record.id, record.load().shape) == ("391895", (20, 30, 3))
+    assert (first.label, second.label) == ("bus", "aerosol can")
+    assert first.extra == {
+        "explanation": "bus: a vehicle carrying many passengers; used for public transport"
+    }
+    assert second.extra == {}
+    assert np.array_equal(first.mask(), SQUARE)
+
+
 def test_bad_rows_are_told_and_left_out(tmp_path):
     small = encode_rle(SQUARE[:9])
     rows = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pack_fixtures import make_packs, room_image, write_tar
-from perceive_anything.data.packs import list_packs, read_packs
+from perceive_anything.data.packs import list_packs, read_pack, read_packs
 from perceive_anything.errors import DataError
 
 
@@ -77,6 +77,31 @@ def test_a_malformed_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"annotations\.jsonl:1") as caught:
         list(read_packs(tmp_path))
     assert caught.value.code == "bad_record"
+
+
+def test_malformed_lines_may_be_left_out(tmp_path: Path) -> None:
+    good = {"id": "x", "file": "x", "width": 4, "height": 4, "split": "train", "regions": []}
+    bad = [{**good, "file": "y"}, {**good, "regions": [[]]}, {**good, "regions": [{"box": [1]}]}]
+    write_tar(tmp_path / "a.tar", [good, *bad], {"x": b""})
+    write_tar(tmp_path / "b.tar", [bad[0], {**good, "id": "é\u2028"}], {"x": b""})
+    told: list[str] = []
+    records = list(read_packs(tmp_path, max_bad=4, report=told.append))
+    assert [record.id for record in records] == ["x", "é\u2028"]
+    places = [line.split(" is left out")[0].rpartition("/")[2] for line in told]
+    lines = [f"a.tar:annotations.jsonl:{number}" for number in (2, 3, 4)]
+    assert places == [*lines, "b.tar:annotations.jsonl:1"]
+    with pytest.raises(DataError, match=r"b\.tar:annotations\.jsonl:1 .* that makes 4"):
+        list(read_packs(tmp_path, max_bad=3, report=told.append))
+    assert next(read_pack(tmp_path / "a.tar", max_bad=3, report=told.append)).id == "x"
+
+
+def test_texts_and_clicks_of_a_region_are_tuples(tmp_path: Path) -> None:
+    region = {"id": 0, "label": "cat", "box": [1, 1, 3, 3], "points": [[2, 2, 1]]}
+    row = {"id": "x", "file": "x", "width": 4, "height": 4, "split": "train"}
+    row |= {"regions": [{**region, "turns": [["What?", "A cat."]]}]}
+    write_tar(tmp_path / "a.tar", [row], {"x": b""})
+    (record,) = read_packs(tmp_path)
+    assert record.regions[0].extra == {"points": ((2, 2, 1),), "turns": (("What?", "A cat."),)}
 
 
 def test_a_file_that_is_no_tar_is_named(tmp_path: Path) -> None:

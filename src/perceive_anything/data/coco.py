@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from perceive_anything.data.bad_rows import MALFORMED, BadRows
+from perceive_anything.data.rows import xyxy_inside
 from perceive_anything.data.schema import ByteRange, ImageRecord, RegionRecord
 from perceive_anything.errors import DataError
 from perceive_anything.masks import segmentation_to_rle
@@ -31,10 +33,11 @@ def read_coco(
 
     Categories give the labels (`name`, and `name_zh` if there is one). Annotations or categories
     may hold texts: `caption`, `explanation`, `description`, each also with `_zh`. Crowds are left
-    out.
+    out. In LVIS the sense is taken out of a name ("bow (weapon)") and its definition explains;
+    images are also looked for in the folder of their address (`train2017/`, `val2017/`).
 
     Args:
-        folder: The folder.
+        folder: The folder, or one json file of it.
         max_bad: Annotations and images that may be unusable; each is reported and left out.
         report: Where lines about them go.
 
@@ -46,15 +49,15 @@ def read_coco(
     """
     path = _annotation_file(Path(folder))
     content = _load(path)
-    reader = _Reader(path, max_bad, report)
-    categories = {row["id"]: row for row in content["categories"]}
+    reader = _Reader(path, BadRows(max_bad, report, _NEXT))
+    categories = {row.get("id"): _category(row) for row in content["categories"]}
     of_image: dict[Any, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
     for number, row in enumerate(content["annotations"]):
         of_image[row.get("image_id")].append((number, row))
     known = {image.get("id") for image in content["images"]}
     for image_id in of_image.keys() - known:
         number, _ = of_image[image_id][0]
-        reader.complain(f"annotations[{number}]", f"there is no image {image_id!r}")
+        reader.leave_out(f"annotations[{number}]", f"there is no image {image_id!r}")
     records = []
     for number, image in enumerate(content["images"]):
         rows = of_image.get(image.get("id"), [])
@@ -67,23 +70,16 @@ def read_coco(
 
 
 class _Reader:
-    """Turns rows into records and counts what cannot be one."""
+    """Turns rows into records and leaves out what cannot be one."""
 
-    def __init__(self, path: Path, max_bad: int, report: Callable[[str], None]) -> None:
-        self.path, self.max_bad, self.report, self.num_bad = path, max_bad, report, 0
+    def __init__(self, path: Path, bad: BadRows) -> None:
+        self.path, self.bad = path, bad
         roots = (path.parent, path.parent.parent)
         self.folders = [root / name for root in roots for name in IMAGE_FOLDERS]
 
-    def complain(self, where: str, what: object) -> None:
-        """Report a row that is left out."""
-        self.num_bad += 1
-        line = f"{self.path}: {where} is left out: {what}"
-        if self.num_bad > self.max_bad:
-            raise DataError(
-                f"{line}; that makes {self.num_bad}.\n  Mend the file, or allow more bad rows.",
-                code="bad_record",
-            )
-        self.report(line)
+    def leave_out(self, where: str, reason: str | Exception) -> None:
+        """Count a row that cannot be used."""
+        self.bad.leave_out(f"{self.path}: {where}", reason)
 
     def image(
         self,
@@ -96,16 +92,16 @@ class _Reader:
         try:
             size_wh = (int(image["width"]), int(image["height"]))
             handle = ByteRange(str(self._find(image)))
-        except (KeyError, TypeError, ValueError) as error:
-            self.complain(f"images[{number}]", _said(error))
+        except MALFORMED as error:
+            self.leave_out(f"images[{number}]", error)
             return None
         regions: list[RegionRecord] = []
         for place, row in rows:
             try:
                 if not row.get("iscrowd"):
                     regions.append(_region(len(regions), row, categories, size_wh))
-            except (KeyError, TypeError, ValueError) as error:
-                self.complain(f"annotations[{place}]", _said(error))
+            except MALFORMED as error:
+                self.leave_out(f"annotations[{place}]", error)
         if not regions:
             return None
         return ImageRecord(
@@ -120,11 +116,29 @@ class _Reader:
         )
 
     def _find(self, image: Mapping[str, Any]) -> Path:
-        name = image.get("file_name") or Path(image["coco_url"]).name
+        names = _names(image)
         for folder in self.folders:
-            if (folder / name).is_file():
-                return folder / name
-        raise ValueError(f"there is no file {name}")
+            for name in names:
+                if (folder / name).is_file():
+                    return folder / name
+        raise ValueError(f"there is no file {names[0]}")
+
+
+def _names(image: Mapping[str, Any]) -> list[str]:
+    """Where a file may lie below a folder; LVIS tells the address only."""
+    names = [image["file_name"]] if image.get("file_name") else []
+    if not names or image.get("coco_url"):
+        address = PurePosixPath(image["coco_url"])
+        names += ["/".join(address.parts[-2:]), address.name]
+    return names
+
+
+def _category(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The category; one of LVIS (it has a WordNet sense) as a person would say it."""
+    if not (row.get("name") and row.get("synset") and row.get("def")):
+        return row
+    name = str(row["name"]).partition("_(")[0].replace("_", " ")
+    return {"explanation": f"{name}: {row['def']}", **row, "name": name}
 
 
 def _region(
@@ -134,11 +148,7 @@ def _region(
     size_wh: tuple[int, int],
 ) -> RegionRecord:
     category = categories[row["category_id"]]
-    left, top, width, height = (float(value) for value in row["bbox"])
-    x1, y1 = max(0.0, left), max(0.0, top)
-    x2, y2 = min(float(size_wh[0]), left + width), min(float(size_wh[1]), top + height)
-    if not (x2 - x1 >= 1 and y2 - y1 >= 1):
-        raise ValueError(f"its bbox {row['bbox']} holds no pixel of the image")
+    box_xyxy = xyxy_inside(row["bbox"], size_wh)
     outline = row.get("segmentation")
     texts = {
         name + suffix: str(text).strip()
@@ -150,7 +160,7 @@ def _region(
         id=number,
         label=str(category["name"]).replace("_", " ").lower(),
         label_zh=category.get("name_zh"),
-        box_xyxy=(x1, y1, x2, y2),
+        box_xyxy=box_xyxy,
         rle=segmentation_to_rle(outline, size_wh[::-1]) if outline else None,
         kind="instance",
         extra=texts,
@@ -158,6 +168,8 @@ def _region(
 
 
 def _annotation_file(folder: Path) -> Path:
+    if folder.is_file():
+        return folder
     found = [path for place in (folder, folder / "annotations") for path in place.glob("*.json")]
     if len(found) != 1:
         names = ", ".join(sorted(path.name for path in found)) or "none"
@@ -187,7 +199,3 @@ def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _get(content: object, name: str) -> object:
     return content.get(name) if isinstance(content, dict) else None
-
-
-def _said(error: Exception) -> str:
-    return f"{error} is missing or unknown" if isinstance(error, KeyError) else str(error)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from perceive_anything.data.schema import ByteRange, ImageRecord, RegionRecord
+from perceive_anything.data.bad_rows import MALFORMED, BadRows
+from perceive_anything.data.rows import image_from_row
+from perceive_anything.data.schema import ByteRange, ImageRecord
 from perceive_anything.errors import DataError
 
-__all__ = ["ANNOTATIONS", "list_packs", "read_pack", "read_packs"]
+__all__ = ["ANNOTATIONS", "index_tar", "list_packs", "read_pack", "read_packs"]
 
 ANNOTATIONS = "annotations.jsonl"
-_REGION_FIELDS = frozenset({"id", "label", "label_zh", "box", "mask", "kind"})
+_EXPECTED = "Expected id, file, width, height, split and regions with label and box."
 
 
 def list_packs(folder: str | Path) -> list[Path]:
@@ -42,7 +43,12 @@ def list_packs(folder: str | Path) -> list[Path]:
 
 
 def read_packs(
-    folder: str | Path, names: Iterable[str] | None = None, split: str | None = None
+    folder: str | Path,
+    names: Iterable[str] | None = None,
+    split: str | None = None,
+    *,
+    max_bad: int = 0,
+    report: Callable[[str], None] = print,
 ) -> Iterator[ImageRecord]:
     """Iterate the records of the packs of a folder, pack by pack in the order of the annotations.
 
@@ -50,12 +56,14 @@ def read_packs(
         folder: Folder with the packs.
         names: Pack names without ".tar" (default: all packs of the folder, sorted).
         split: "train" or "val"; None reads both.
+        max_bad: Lines of all packs together that may be unusable; each is reported and left out.
+        report: Where lines about them go.
 
     Yields:
         One record an image; pixels are read only by `ImageRecord.load`.
 
     Raises:
-        DataError: A pack is missing or malformed.
+        DataError: A pack is missing or no tar, or too many lines are unusable.
     """
     packs = {path.stem: path for path in list_packs(folder)}
     wanted = list(packs) if names is None else list(names)
@@ -66,81 +74,70 @@ def read_packs(
             f"  Packs there: {', '.join(sorted(packs))}.",
             code="file_missing",
         )
+    bad = BadRows(max_bad, report, _EXPECTED)
     for name in wanted:
-        yield from read_pack(packs[name], split)
+        yield from _records(packs[name], split, bad)
 
 
-def read_pack(path: str | Path, split: str | None = None) -> Iterator[ImageRecord]:
+def read_pack(
+    path: str | Path,
+    split: str | None = None,
+    *,
+    max_bad: int = 0,
+    report: Callable[[str], None] = print,
+) -> Iterator[ImageRecord]:
     """Iterate the records of one pack.
 
     Args:
         path: The tar.
         split: "train" or "val"; None reads both.
+        max_bad: Lines that may be unusable; each is reported and left out.
+        report: Where lines about them go.
 
     Yields:
         One record an image.
 
     Raises:
-        DataError: The tar or one of its lines is malformed.
+        DataError: The file is no pack, or too many lines are unusable.
     """
-    ranges = _index(Path(path))
-    lines = ranges.pop(ANNOTATIONS).read().decode("utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = _image_record(json.loads(line), ranges)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}:{ANNOTATIONS}:{number} is not a valid record: {error!r}.\n"
-                "  Expected id, file, width, height, split and regions with label and box.",
-                code="bad_record",
-            ) from error
-        if split is None or record.split == split:
-            yield record
+    yield from _records(Path(path), split, BadRows(max_bad, report, _EXPECTED))
 
 
-def _index(path: Path) -> dict[str, ByteRange]:
+def index_tar(path: str | Path) -> dict[str, ByteRange]:
+    """Where the files of an uncompressed tar lie, by name, in the order of the tar.
+
+    Raises:
+        DataError: It cannot be read as such.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
             members = [m for m in tar.getmembers() if m.isfile()]
     except (OSError, tarfile.TarError) as error:
         raise DataError(
-            f'pack "{path}" cannot be read as an uncompressed tar: {error}.\n'
-            "  Give the folder with the packs: --data DIR.",
+            f'"{path}" cannot be read as an uncompressed tar: {error}.\n'
+            "  It may be incomplete, or compressed; copy it again or unpack and tar it.",
             code="bad_record",
         ) from error
-    ranges = {m.name: ByteRange(str(path), m.offset_data, m.size) for m in members}
+    return {m.name: ByteRange(str(path), m.offset_data, m.size) for m in members}
+
+
+def _records(path: Path, split: str | None, bad: BadRows) -> Iterator[ImageRecord]:
+    ranges = index_tar(path)
     if ANNOTATIONS not in ranges:
         raise DataError(
             f'pack "{path}" holds no {ANNOTATIONS}.\n'
             "  A pack is a tar with images/* and that file.",
             code="bad_record",
         )
-    return ranges
-
-
-def _image_record(row: Mapping[str, Any], ranges: Mapping[str, ByteRange]) -> ImageRecord:
-    return ImageRecord(
-        id=str(row["id"]),
-        source=str(row.get("source", "")),
-        license=str(row.get("license", "")),
-        split=str(row["split"]),
-        size_wh=(int(row["width"]), int(row["height"])),
-        captions=tuple(row.get("captions") or ()),
-        regions=tuple(_region_record(region) for region in row["regions"]),
-        handle=ranges[row["file"]],
-    )
-
-
-def _region_record(row: Mapping[str, Any]) -> RegionRecord:
-    x1, y1, x2, y2 = (float(value) for value in row["box"])
-    return RegionRecord(
-        id=int(row["id"]),
-        label=str(row["label"]),
-        label_zh=row.get("label_zh"),
-        box_xyxy=(x1, y1, x2, y2),
-        rle=row.get("mask"),
-        kind=str(row.get("kind", "instance")),
-        extra={key: value for key, value in row.items() if key not in _REGION_FIELDS},
-    )
+    lines = ranges.pop(ANNOTATIONS).read().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            record = image_from_row(row, ranges[row["file"]])
+        except MALFORMED as error:
+            bad.leave_out(f"{path}:{ANNOTATIONS}:{number}", error)
+            continue
+        if split is None or record.split == split:
+            yield record

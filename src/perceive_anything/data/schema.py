@@ -1,7 +1,7 @@
-"""Records: one image and its named regions, as read from a pack.
+"""Records: one image or clip and its regions, as every reader of training data makes them.
 
 Knows where the pixels lie (a file and a byte range) and how to decode them.
-Refuses to know pack layouts, augmentation, and texts written from the records.
+Refuses to know file layouts, augmentation, and texts written from the records.
 """
 
 from __future__ import annotations
@@ -13,12 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from perceive_anything.errors import DataError
 from perceive_anything.masks import decode_rle
 
-__all__ = ["ByteRange", "ImageRecord", "RegionRecord"]
+__all__ = [
+    "BoxXyxy",
+    "ByteRange",
+    "Click",
+    "ClipRecord",
+    "ImageRecord",
+    "RegionRecord",
+    "TrackRecord",
+]
+
+BoxXyxy = tuple[float, float, float, float]
+Click = tuple[float, float, int]  # x, y in pixels of the stored image; 1 inside, 0 outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +64,15 @@ class RegionRecord:
         box_xyxy: Pixels of the stored image; x2 and y2 are exclusive.
         rle: COCO RLE of the stored image, None where the mask is unknown.
         kind: "instance", "part", "stuff" or "whole-image".
-        extra: Every other field of the annotation, unchanged.
+        extra: Every other field of the annotation, unchanged. `turns` holds texts to learn as
+            (question, answer) pairs, the question without the image marker; `points` holds
+            clicks; `points_only` says that the box was drawn around them and nobody annotated it.
     """
 
     id: int
     label: str
     label_zh: str | None
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: BoxXyxy
     rle: Mapping[str, Any] | None
     kind: str
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -95,25 +108,82 @@ class ImageRecord:
 
     def load(self) -> np.ndarray:
         """The image as uint8 RGB (H, W, 3); transparent pixels become white."""
-        image = self._open()
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-            image = Image.alpha_composite(white, image)
-        return np.ascontiguousarray(image.convert("RGB"))
+        return _on_white(self._open())
 
     def load_rgba(self) -> np.ndarray:
         """The image as uint8 RGBA (H, W, 4); opaque where the file has no alpha."""
         return np.ascontiguousarray(self._open().convert("RGBA"))
 
     def _open(self) -> Image.Image:
-        try:
-            image = Image.open(io.BytesIO(self.handle.read()))
-            image.load()
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(
-                f'image "{self.id}" in {self.handle.path} cannot be decoded: {error}.\n'
-                "  The pack may be incomplete; compare its size or copy it again.",
-                code="bad_record",
-            ) from error
-        return ImageOps.exif_transpose(image)
+        return _decode(self.handle, f'image "{self.id}"')
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRecord:
+    """One object of a clip; frames are counted within the clip, from 0.
+
+    Args:
+        id: Number of the object within its clip.
+        label: English name, lower case; empty where only texts are known.
+        label_zh: Chinese name, None where unknown.
+        boxes_xyxy: By frame, for some frames; pixels as in `RegionRecord.box_xyxy`.
+        points: Clicks by frame, for some frames.
+        rles: COCO RLE by frame, for some frames.
+        extra: Every other field of the annotation, unchanged; `turns` as in `RegionRecord`.
+    """
+
+    id: int
+    label: str
+    label_zh: str | None
+    boxes_xyxy: Mapping[int, BoxXyxy]
+    points: Mapping[int, tuple[Click, ...]] = field(default_factory=dict)
+    rles: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRecord:
+    """One clip with its tracked objects; the pixels stay on disk until `load` is called.
+
+    Args:
+        id: Unique name of the clip.
+        source: Where the clip comes from.
+        license: Licence or terms of the clip.
+        split: "train" or "val".
+        size_wh: Size of the stored frames in pixels.
+        frames: Where the encoded bytes of each frame lie, in order.
+        regions: The tracked objects.
+    """
+
+    id: str
+    source: str
+    license: str
+    split: str
+    size_wh: tuple[int, int]
+    frames: tuple[ByteRange, ...]
+    regions: tuple[TrackRecord, ...]
+
+    def load(self, index: int) -> np.ndarray:
+        """Frame number `index` as uint8 RGB (H, W, 3); transparent pixels become white."""
+        return _on_white(_decode(self.frames[index], f'frame {index} of "{self.id}"'))
+
+
+def _decode(handle: ByteRange, name: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(handle.read()))
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{name} in {handle.path} cannot be decoded: {error}.\n"
+            "  The file may be incomplete; compare its size or copy it again.",
+            code="bad_record",
+        ) from error
+    return ImageOps.exif_transpose(image)
+
+
+def _on_white(image: Image.Image) -> np.ndarray:
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.ascontiguousarray(image.convert("RGB"))
