@@ -23,12 +23,15 @@ class TextChunk:
         task: Which of its texts: "recognize", "explain", "caption" or "describe".
         text: What is new; the pieces of a text add up to it.
         final: Whether the text is complete now.
+        log_probability: Of the final piece: mean of the logarithms of the probabilities of all
+            tokens of the text, its end among them.
     """
 
     region: int
     task: str
     text: str
     final: bool = False
+    log_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

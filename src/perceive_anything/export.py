@@ -67,6 +67,7 @@ def region_to_json(
     box_xyxy: tuple[int, int, int, int],
     score: float,
     texts: Mapping[str, str | None],
+    label_confidence: float | None = None,
 ) -> dict[str, Any]:
     """One entry of "regions"; texts that were not asked for are left out.
 
@@ -77,6 +78,7 @@ def region_to_json(
         box_xyxy: Box of the mask in pixels, x2 and y2 exclusive.
         score: 0..1.
         texts: Text by field name (`label`, `explanation`, `caption`, `description`).
+        label_confidence: 0..1, None without a label.
 
     Returns:
         The object that docs/result.schema.json calls "region".
@@ -89,6 +91,8 @@ def region_to_json(
         "score": round(float(score), 4),
     }
     entry.update({name: text for name, text in texts.items() if text is not None})
+    if label_confidence is not None:
+        entry["label_confidence"] = round(float(label_confidence), 4)
     return entry
 
 

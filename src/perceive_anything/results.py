@@ -37,6 +37,7 @@ class Region:
         explanation: What such a thing is, and its part in this image.
         caption: One concise sentence.
         description: A detailed caption.
+        label_confidence: How likely the label is right, 0..1; None without a label.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Region:
     explanation: str | None = None
     caption: str | None = None
     description: str | None = None
+    label_confidence: float | None = None
 
     @property
     def texts(self) -> dict[str, str | None]:
@@ -71,6 +73,7 @@ class Region:
             box_xyxy=self.box_xyxy,
             score=self.score,
             texts=self.texts,
+            label_confidence=self.label_confidence,
         )
 
     def to_coco(self, image_id: int = 1, category_id: int = 1) -> dict[str, Any]:

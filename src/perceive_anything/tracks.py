@@ -154,6 +154,7 @@ class Track:
         caption: What it does in the video, in one concise sentence.
         description: A detailed caption.
         spans: Captions of parts of the video, in time order; there need not be any.
+        label_confidence: How likely the label is right, 0..1; None without a label.
 
     Raises:
         ValueError: The points are not in time order or lack the prompted frame.
@@ -170,6 +171,7 @@ class Track:
     caption: str | None = None
     description: str | None = None
     spans: tuple[CaptionSpan, ...] = ()
+    label_confidence: float | None = None
 
     def __post_init__(self) -> None:
         """Check the points."""
@@ -246,6 +248,7 @@ class Track:
             box_xyxy=point.box_xyxy,
             score=point.score,
             **self.texts,
+            label_confidence=self.label_confidence,
         )
 
     def caption_at(self, frame: int) -> str | None:

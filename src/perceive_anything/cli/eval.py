@@ -41,6 +41,7 @@ def evaluate(
     ] = "nano",
     split: Annotated[str, typer.Option(metavar="NAME", help="val (held out) or train.")] = "val",
     pack: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this pack.")] = None,
+    lang: Annotated[str, typer.Option(metavar="LANG", help="Of the labels: en or zh.")] = "en",
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N images (or clips). [40 clips]")
     ] = None,
@@ -51,11 +52,12 @@ def evaluate(
 ) -> None:
     """Measure masks and labels on annotated images, or tracking on clips made of them."""
     from perceive_anything.errors import OptionError
-    from perceive_anything.tasks import unknown
+    from perceive_anything.tasks import LANGUAGES, unknown
 
     for kind, value, choices in (
         ("benchmark", benchmark, BENCHMARKS),
         ("split", split, ("train", "val")),
+        ("language", lang, LANGUAGES),
     ):
         if value not in choices:
             raise OptionError(unknown(kind, value, choices), code="unknown_option")
@@ -63,9 +65,11 @@ def evaluate(
 
     records = list(read_packs(Path(data), pack, split=split))
     pam = LazyModel(model, None, device, dtype, quantize).get()
-    measure = _packs if benchmark == "packs" else _masklets
     numbers = {"benchmark": benchmark, "split": split, "model": model, "quantize": quantize}
-    numbers |= measure(pam, records, data, limit)
+    if benchmark == "packs":
+        numbers |= {"language": lang, **_packs(pam, records, data, limit, lang)}
+    else:
+        numbers |= _masklets(pam, records, limit)
     typer.echo(json.dumps(numbers, ensure_ascii=False))
 
 
@@ -74,21 +78,20 @@ def _report(line: str) -> None:
 
 
 def _packs(
-    pam: Perceiver, records: list[ImageRecord], data: str, limit: int | None
+    pam: Perceiver, records: list[ImageRecord], data: str, limit: int | None, language: str
 ) -> dict[str, Any]:
     from perceive_anything.data.lexicon import Lexicon
     from perceive_anything.evaluation.packs import evaluate_packs
 
     records = list(islice(records, limit))
-    scores = evaluate_packs(pam, records, Lexicon.load(data), report=_report)
+    lexicon = Lexicon.load(data)
+    scores = evaluate_packs(pam, records, lexicon, language=language, report=_report)
     wrong = [f"{truth} -> {answer}" for truth, answer in scores.mistakes[:40]]
     typer.echo("wrong labels: " + "; ".join(wrong))
     return {"images": len(records), **scores.to_json()}
 
 
-def _masklets(
-    pam: Perceiver, records: list[ImageRecord], data: str, limit: int | None
-) -> dict[str, Any]:
+def _masklets(pam: Perceiver, records: list[ImageRecord], limit: int | None) -> dict[str, Any]:
     from perceive_anything.data.masklets import MaskletMaker
     from perceive_anything.evaluation.tracking import evaluate_masklets
 

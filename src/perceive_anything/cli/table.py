@@ -78,4 +78,7 @@ def _fields(region: Region) -> list[tuple[str, str]]:
         ("box", ",".join(str(value) for value in region.box_xyxy)),
         ("score", f"{region.score:.2f}"),
     ]
-    return found + [(name, text) for name, text in region.texts.items() if text is not None]
+    texts = dict(region.texts)
+    if region.label and region.label_confidence is not None:
+        texts["label"] = f"{region.label} ({region.label_confidence:.0%} sure)"
+    return found + [(name, text) for name, text in texts.items() if text is not None]

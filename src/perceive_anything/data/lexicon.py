@@ -99,6 +99,10 @@ class Lexicon:
                     known = self._by_name.setdefault(normalise(name), [])
                     if entry not in known:
                         known.append(entry)
+        self._by_name_zh: dict[str, set[str]] = {}
+        for entry in self.entries:
+            if entry.label_zh:
+                self._by_name_zh.setdefault(entry.label_zh, set()).add(entry.label)
         self._of_source = {s: tuple(e for e in self.entries if e.source == s) for s in SOURCES}
         self._aliases = _alias_table()
 
@@ -164,6 +168,10 @@ class Lexicon:
         if entry is not None and entry.label_zh:
             return entry.label_zh
         return clean_name_zh(label, known or "") or display_name(label)
+
+    def names_of_zh(self, name_zh: str) -> set[str]:
+        """The English labels that a Chinese name stands for; the name itself if it is none."""
+        return self._by_name_zh.get(name_zh.strip(), {name_zh})
 
     def same_concept(self, predicted: str, truth: str, max_steps: int = 2) -> bool:
         """Whether a predicted name is right for a true one.

@@ -36,11 +36,14 @@ class Token:
         region: Number of the region.
         task: What is answered.
         id: The token; None once the answer has ended.
+        log_probability: Natural logarithm of its probability, or of that of the end; 0 for an end
+            that no token stands for, as the answer has become too long.
     """
 
     region: int
     task: str
     id: int | None
+    log_probability: float = 0.0
 
 
 @dataclass(slots=True)
@@ -110,18 +113,20 @@ def iter_answers(
             past_key_values=cache,
             logits_to_keep=1,
         ).logits[:, -1]
-        chosen = _choose(process(rows.written, logits_NW.float()), sample=settings[0].do_sample)
+        logits_NW = process(rows.written, logits_NW.float())
+        chosen = _choose(logits_NW, sample=settings[0].do_sample)
+        sure = logits_NW.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
         rows.written = torch.cat([rows.written, chosen[:, None]], 1)
         ended = torch.isin(chosen, ends)
         over = ended | (rows.limit <= rows.written.shape[1])
-        for row, token, is_end, is_over in zip(
-            *(column.tolist() for column in (rows.index, chosen, ended, over)), strict=True
+        for row, token, log_p, is_end, is_over in zip(
+            *(column.tolist() for column in (rows.index, chosen, sure, ended, over)), strict=True
         ):
             region, task = divmod(row, len(tasks))
             if not is_end:
-                yield Token(region, tasks[task], token)
+                yield Token(region, tasks[task], token, log_p)
             if is_over:
-                yield Token(region, tasks[task], None)
+                yield Token(region, tasks[task], None, log_p if is_end else 0.0)
         if over.all():
             return
         if over.any():

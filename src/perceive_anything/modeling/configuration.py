@@ -86,6 +86,8 @@ class PamConfig(PreTrainedConfig):
             checkpoints; nano needs it (little training leaves sparse prompts unused).
         video_captions: The model was trained to caption clips. False for nano: its captions of a
             video come from the frame that shows the region best.
+        label_calibration: Slope and offset of a logistic curve from the mean log-probability of a
+            label's tokens to how likely the label is right; None where it was not fitted.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
 
     Source: arXiv 2506.05302.
@@ -103,6 +105,7 @@ class PamConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     render_prompts: bool = False
     video_captions: bool = True
+    label_calibration: list[float] | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -141,7 +141,7 @@ class ImageSession:
         features = self._segment(prompts)
         masks, scores = masks_and_scores(features, self.size_wh, prompts)
         start = time.perf_counter()
-        texts: dict[str, list[str]] = {}
+        texts: list[dict[str, Any]] = [{}] * len(prompts)
         if writing.texts:
             rows = self._model.visual_rows(features)
             texts = write_texts(self._model, self._processor, rows, writing)
@@ -153,7 +153,7 @@ class ImageSession:
                 masks[i],
                 mask_to_box_xyxy(masks[i]) or (0, 0, 0, 0),
                 scores[i],
-                **{name: values[i] for name, values in texts.items()},
+                **texts[i],
             )
             for i, prompt in enumerate(prompts)
         ]

@@ -5,9 +5,10 @@ Knows features and prompts; shared by images, videos and streams.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from perceive_anything.modeling.answers import iter_answers
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.tasks import (
     CAPTION,
+    RECOGNIZE,
     SEGMENT,
     TASK_FIELD,
     check_language,
@@ -116,18 +118,21 @@ def iter_texts(
         (region, task): [] for region in range(len(visual_RVD)) for task in tasks
     }
     said = dict.fromkeys(ids, "")
+    sure: dict[tuple[int, str], list[float]] = {key: [] for key in ids}
     for token in iter_answers(
         model, processor, visual_RVD, tasks, writing.language, writing.max_new_tokens,
         writing.temperature, previous,
     ):  # fmt: skip
         key, final = (token.region, token.task), token.id is None
+        sure[key].append(token.log_probability)
         if token.id is not None:
             ids[key].append(token.id)
         text = processor.decode_answer(ids[key])
         if final or not text.endswith(HALF_CHARACTER):
             new, said[key] = text[len(said[key]) :], text
             if new or final:
-                yield TextChunk(token.region, token.task, new, final)
+                mean = sum(sure[key]) / len(sure[key]) if final else None
+                yield TextChunk(token.region, token.task, new, final, mean)
 
 
 def write_text(
@@ -175,12 +180,31 @@ def write_texts(
     processor: PamProcessor,
     visual_RVD: Tensor,
     writing: Writing,
-) -> dict[str, list[str]]:
-    """Texts of R regions by field of `Region`; "segment" writes none."""
-    texts = {TASK_FIELD[task]: [""] * len(visual_RVD) for task in writing.texts}
+) -> list[dict[str, Any]]:
+    """Texts of R regions by field of `Region`, with `label_confidence`; "segment" writes none."""
+    found: list[dict[str, Any]] = [
+        {TASK_FIELD[task]: "" for task in writing.texts} for _ in range(len(visual_RVD))
+    ]
     for chunk in iter_texts(model, processor, visual_RVD, writing.texts, writing):
-        texts[TASK_FIELD[chunk.task]][chunk.region] += chunk.text
-    return texts
+        found[chunk.region][TASK_FIELD[chunk.task]] += chunk.text
+        if chunk.task == RECOGNIZE and chunk.log_probability is not None:
+            sure = label_confidence(chunk.log_probability, model.config.label_calibration)
+            found[chunk.region]["label_confidence"] = sure
+    return found
+
+
+def label_confidence(log_probability: float, calibration: Sequence[float] | None) -> float:
+    """How likely a label is right, 0..1.
+
+    Args:
+        log_probability: Mean over its tokens.
+        calibration: Slope and offset of a logistic curve over it, fitted on labelled regions; None
+            where that was not done, which leaves the mean probability of a token.
+    """
+    if calibration is None:
+        return round(math.exp(log_probability), 4)
+    slope, offset = calibration
+    return round(1 / (1 + math.exp(-slope * log_probability - offset)), 4)
 
 
 def masks_and_scores(

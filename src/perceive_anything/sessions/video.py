@@ -230,19 +230,18 @@ class VideoSession:
     @torch.inference_mode()
     def _texts(
         self, region: _Followed, prompted: RegionFeatures, writing: Writing
-    ) -> dict[str, str]:
+    ) -> dict[str, Any]:
         """The caption from sampled frames; the other texts from the frame that was pointed at.
 
         The model was trained so: one prompt for videos, a caption; the rest on images.
         """
         start = time.perf_counter()
         others = tuple(task for task in writing.tasks if task not in (SEGMENT, CAPTION))
-        found: dict[str, str] = {}
+        found: dict[str, Any] = {}
         if others:
             rows = self._model.visual_rows(prompted)
             still = Writing(others, writing.language, writing.max_new_tokens, writing.temperature)
-            texts = write_texts(self._model, self._processor, rows, still)
-            found = {name: values[0] for name, values in texts.items()}
+            (found,) = write_texts(self._model, self._processor, rows, still)
         if CAPTION in writing.tasks:
             frames = region.clip.sample(len(region.points))
             found[TASK_FIELD[CAPTION]] = write_caption(
