@@ -25,12 +25,12 @@ from perceive_anything import Box, Perceiver
 from perceive_anything.data.tokenizer import train_tokenizer
 from perceive_anything.evaluation.memory import peak_mib, reset_peak
 from perceive_anything.evaluation.provenance import provenance
-from perceive_anything.evaluation.random_models import SIZES
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration, PamPerceiverConfig
 from perceive_anything.modeling.convert import convert_original, open_original
 from perceive_anything.modeling.convert.names import original_names
 from perceive_anything.modeling.convert.sizes import sam_config_of_size
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
+from perceive_anything.modeling.sizes import SIZES
 from perceive_anything.pipeline import DTYPES
 
 SHARD_TENSORS = 150

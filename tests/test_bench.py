@@ -9,8 +9,9 @@ from perceive_anything.cli import main
 from perceive_anything.errors import ModelError, OptionError
 from perceive_anything.evaluation import speed
 from perceive_anything.evaluation.memory import peak_mib, reset_peak
-from perceive_anything.evaluation.random_models import random_config, random_perceiver
+from perceive_anything.evaluation.random_models import random_perceiver
 from perceive_anything.modeling import PamForConditionalGeneration
+from perceive_anything.modeling.sizes import config_of_size
 from perceive_anything.tasks import TASK_FIELD, TEXT_TASKS
 
 ARGUMENTS = ["bench", "--model", "random:tiny", "--runs", "1", "--new-tokens", "5"]
@@ -106,7 +107,7 @@ def test_wrong_choices(arguments, message, capsys):
 def test_random_models_have_the_published_sizes():
     """Qwen2.5-1.5B has 1.54 B parameters, 1.31 B without its embedding."""
     with torch.device("meta"):
-        model = PamForConditionalGeneration(random_config("1.5b"))
+        model = PamForConditionalGeneration(config_of_size("1.5b"))
     count = sum(p.numel() for p in model.language_model.parameters())
     assert count == pytest.approx(1.54e9, rel=0.01)
     with pytest.raises(OptionError, match="unknown random model"):

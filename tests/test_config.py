@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from perceive_anything.config import load_config, value_of
 from perceive_anything.errors import ConfigError
-from perceive_anything.training.config import FinetuneRecipe, Recipe
+from perceive_anything.training.config import FinetuneRecipe, PamRecipe, Recipe
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 NANO = FOLDER / "nano_cpu.yaml"
-KINDS = {None: Recipe, "finetune": FinetuneRecipe}
+KINDS = {None: Recipe, "finetune": FinetuneRecipe, "pam": PamRecipe}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)

@@ -81,7 +81,7 @@ def train(model, cache, folder, steps, learning_rate=3e-3):
     settings = StageConfig(
         steps=steps, learning_rate=learning_rate, rows=2, per_row=3, log_every=1, warmup=0.1
     )
-    train_stage(model, stage.loss, settings, folder, report=lambda _: None)
+    train_stage(stage, settings, folder, report=lambda _: None)
     return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
 
 
@@ -150,16 +150,17 @@ def test_it_resumes(cache, tmp_path):
     model = make_model()
     settings = {"steps": 4, "rows": 2, "per_row": 3, "log_every": 1, "learning_rate": 3e-3}
     freeze_all_but(model, MEMORY_PARTS)
-    stage = MemoryStage(model, ClipSampler(cache, 2, 3, seed=0))
 
-    def broken(step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return stage.loss(step)
+    class Broken(MemoryStage):
+        def batch(self, number):
+            if number == 3:
+                raise KeyboardInterrupt
+            return super().batch(number)
 
     with pytest.raises(KeyboardInterrupt):
         train_stage(
-            model, broken, StageConfig(**settings, warmup=0.1, checkpoint_every_s=0),
+            Broken(model, ClipSampler(cache, 2, 3, seed=0)),
+            StageConfig(**settings, warmup=0.1, checkpoint_every_s=0),
             tmp_path / "resumed", report=lambda _: None,
         )  # fmt: skip
     resumed = train(make_model(), cache, tmp_path / "resumed", 4)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import zlib
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,7 @@ from perceive_anything.training.segmentation import (
     image_features,
     tapped_difference,
 )
+from perceive_anything.training.stage import Stage
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "nano_cpu.yaml"
 DISC = np.hypot(*(np.mgrid[:80, :80] - 40)) < 15
@@ -113,34 +115,77 @@ def test_the_schedule_rises_and_falls():
     assert factors[-1] < 0.03
 
 
-def linear_stage(folder, steps, total, log):
-    torch.manual_seed(0)
-    layer = nn.Linear(3, 1)
+class LinearStage(Stage):
+    """A sum of three numbers, learned through a layer with dropout from uneven batches."""
 
-    def loss(step):
-        inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
-        value = (layer(inputs) - inputs.sum(1, keepdim=True)).square().mean()
-        log.append(round(value.item(), 6))
-        if step + 1 == steps < total:
-            raise KeyboardInterrupt
-        return {"mse": value}
+    def __init__(self, stop_before=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.dropout, self.stop_before = nn.Linear(3, 1), nn.Dropout(0.1), stop_before
 
-    settings = StageConfig(
-        steps=total, learning_rate=0.1, rows=1, per_row=1, checkpoint_every_s=0, log_every=1
-    )
-    train_stage(layer, loss, settings, folder, report=lambda _: None)
+    def batch(self, number):
+        if number == self.stop_before:
+            raise RuntimeError("stopped")
+        return torch.randn(4 + number % 3, 3, generator=torch.Generator().manual_seed(number))
+
+    def weight(self, batch):
+        return len(batch)
+
+    def forward(self, inputs):
+        error = self.layer(self.dropout(inputs)) - inputs.sum(1, keepdim=True)
+        return {"mse": error.square().mean()}
 
 
-def test_a_resumed_run_gives_the_losses_of_a_straight_one(tmp_path):
-    straight, first, second = [], [], []
-    linear_stage(tmp_path / "straight", 12, 12, straight)
-    with pytest.raises(KeyboardInterrupt):
-        linear_stage(tmp_path / "resumed", 6, 12, first)
-    linear_stage(tmp_path / "resumed", 12, 12, second)
-    assert first[:5] + second == straight
-    assert straight[-1] < straight[0] / 2
-    rows = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").open()]
-    assert [row["step"] for row in rows] == list(range(12))
+def losses(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows] == list(range(len(rows)))
+    return [row["mse"] for row in rows]
+
+
+def linear(folder, stop_before=None, **changes):
+    settings = {"steps": 12, "learning_rate": 0.1, "rows": 1, "per_row": 1, "log_every": 1}
+    config = StageConfig(**settings | changes)
+    stage = LinearStage(stop_before)
+    train_stage(stage, config, folder, report=lambda _: None)
+    return stage
+
+
+@pytest.mark.parametrize("changes", [{}, {"batches": 2, "ema": 0.8, "workers": 1}])
+def test_a_resumed_run_gives_the_losses_of_a_straight_one(tmp_path, changes):
+    straight = linear(tmp_path / "straight", **changes)
+    stop = 6 * changes.get("batches", 1)
+    with pytest.raises(RuntimeError, match="stopped"):
+        linear(tmp_path / "resumed", stop, checkpoint_every_s=0, **changes)
+    torch.manual_seed(99)
+    resumed = linear(tmp_path / "resumed", **changes)
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
+    assert torch.equal(resumed.layer.weight, straight.layer.weight)
+    far, near = ((1 - s.layer.weight).norm() for s in (LinearStage(), straight))
+    assert near < 0.7 * far
+
+
+def test_a_step_is_the_mean_over_all_its_rows(tmp_path):
+    """Three batches of 4, 5 and 6 rows against plain AdamW on all 15 at once."""
+    stage = linear(tmp_path, steps=1, batches=3, clip_norm=1e9)
+    plain = LinearStage()
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=0.1, betas=(0.9, 0.98), weight_decay=0)
+    total = 0
+    for number in range(3):
+        torch.manual_seed(zlib.crc32(f"0/{number}".encode()))
+        batch = plain.batch(number)
+        total = total + len(batch) * plain(batch)["mse"] / 15
+    total.backward()
+    optimizer.step()
+    torch.testing.assert_close(stage.layer.weight, plain.layer.weight)
+    assert losses(tmp_path) == [pytest.approx(total.item(), abs=1e-5)]
+
+
+def test_averages_follow_what_is_learned(tmp_path):
+    plain, averaged = linear(tmp_path / "plain"), linear(tmp_path / "ema", ema=0.9)
+    assert losses(tmp_path / "plain") == losses(tmp_path / "ema")
+    start = LinearStage().layer.weight
+    far, near = ((stage.layer.weight - start).norm() for stage in (plain, averaged))
+    assert 0 < near < far
 
 
 def test_a_cache_resumes_and_starts_over_when_its_rows_are_others(tmp_path):
@@ -252,8 +297,9 @@ def test_a_finished_model_keeps_what_its_perceiver_reads():
         prompts=[mask_prompt(target[0].numpy())] * 2,
         target_RHW=target,
         has_mask=torch.tensor([True, True]),
+        regions=[],
     )
-    sampler = SimpleNamespace(side=64, batch=lambda step: batch)
+    sampler = SimpleNamespace(side=64, seed=0, draw=lambda number: batch)
     cache = SimpleNamespace(read=lambda rows: [fine])
     moved = {}
     for taught in (True, False):
@@ -263,7 +309,7 @@ def test_a_finished_model_keeps_what_its_perceiver_reads():
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)
         for step in range(8):
             optimizer.zero_grad()
-            sum(stage.loss(step).values()).backward()
+            sum(stage(stage.batch(step)).values()).backward()
             optimizer.step()
         with torch.no_grad():
             ours, theirs = (m.segment(image_features(m, fine), prompts) for m in (model, finished))

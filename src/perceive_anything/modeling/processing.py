@@ -18,7 +18,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
 from perceive_anything.modeling.configuration import PamConfig
-from perceive_anything.modeling.prompts import chat_pieces
+from perceive_anything.modeling.prompts import chat_pieces, chat_tail, question
 from perceive_anything.modeling.segmenter import BOX_LABELS, PAD_LABEL, PADDING_ROW, PromptTensors
 from perceive_anything.types import Box, Mask, Points, Prompt
 
@@ -101,8 +101,11 @@ class PamProcessor(ProcessorMixin):
 
     def task_ids(self, task: str, language: str, previous: str | None = None) -> list[int]:
         """Token ids behind the visual rows, up to where the answer begins."""
-        tail = chat_pieces(task, language, previous)[1]
-        return self.tokenizer(tail, add_special_tokens=False).input_ids
+        return self.question_ids(question(task, language, previous))
+
+    def question_ids(self, text: str) -> list[int]:
+        """Token ids behind the visual rows for a question in words of its own."""
+        return self.tokenizer(chat_tail(text), add_special_tokens=False).input_ids
 
     def input_ids(self, task: str, language: str) -> list[int]:
         """Header, placeholders of the visual rows, task: what the model reads for one answer."""

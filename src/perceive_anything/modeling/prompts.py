@@ -37,7 +37,15 @@ def chat_pieces(task: str, language: str, previous: str | None = None) -> tuple[
         language: "en" or "zh".
         previous: Caption of the part of the video before this one.
     """
+    return CHAT_HEAD, chat_tail(question(task, language, previous))
+
+
+def question(task: str, language: str, previous: str | None = None) -> str:
+    """What the user asks for a task, see `chat_pieces`."""
     text = TASK_TEXTS[language][task]
-    if task == "video":
-        text = text.format(previous=previous or NO_PREVIOUS[language])
-    return CHAT_HEAD, f"\n{text}{CHAT_TAIL}"
+    return text.format(previous=previous or NO_PREVIOUS[language]) if task == "video" else text
+
+
+def chat_tail(text: str) -> str:
+    """Text behind the visual rows for any question."""
+    return f"\n{text}{CHAT_TAIL}"

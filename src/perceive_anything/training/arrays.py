@@ -58,7 +58,9 @@ class ArrayCache:
         return json.loads(self.progress_file.read_text()) if self.progress_file.exists() else {}
 
     def _write_progress(self, done: int) -> None:
-        self.progress_file.write_text(json.dumps({"done": done, "key": self.key}))
+        fresh = self.progress_file.with_suffix(".new")
+        fresh.write_text(json.dumps({"done": done, "key": self.key}))
+        fresh.replace(self.progress_file)
 
     @property
     def num_done(self) -> int:
@@ -69,7 +71,7 @@ class ArrayCache:
         """The next rows of each array."""
         start = self.num_done
         for array, value in zip(self.arrays, values, strict=True):
-            array[start : start + len(value)] = value.half().numpy()
+            array[start : start + len(value)] = value.half().cpu().numpy()
         self._write_progress(start + len(values[0]))
 
     def read(self, rows: Sequence[int]) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from perceive_anything.config import Settings
+from perceive_anything.data.sources import DataSource
 
 
 class StageConfig(Settings):
@@ -17,18 +18,24 @@ class StageConfig(Settings):
             in `memory`.
         per_row: Texts of each region in the language stages; regions of each picture in
             `segmentation`; most frames of each clip in `memory`.
+        batches: Batches of `rows` whose gradients make one step, shared by all processes.
         trunk_rate: Learning rate of the trunk's blocks at strides 8 and 16 as a share of the
             others', in `segmentation` and `memory`; 0 leaves them as they are.
+        ema: Decay of an exponential moving average that becomes the result; None for none.
+        workers: Processes that draw batches ahead; 0 draws them in between.
     """
 
     steps: int
     learning_rate: float
     rows: int
     per_row: int
+    batches: int = 1
     trunk_rate: float = 0.0
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip_norm: float = 1.0
+    ema: float | None = None
+    workers: int = 0
     log_every: int = 25
     checkpoint_every_s: float = 600.0
 
@@ -78,6 +85,18 @@ class ClipsConfig(Settings):
     frames: int = 6
 
 
+class PartsConfig(Settings):
+    """What a PAM begins from before it is one; its perceiver and projectors begin anew.
+
+    Attributes:
+        sam: A SAM 2.1 of transformers: folder or hub id.
+        language_model: A causal language model of transformers, with its tokenizer.
+    """
+
+    sam: str
+    language_model: str
+
+
 NO_STAGE = StageConfig(steps=0, learning_rate=1e-3, rows=4, per_row=5)
 
 
@@ -122,6 +141,42 @@ class FinetuneRecipe(Settings):
     rehearsal: int = 4
     lora: LoraSettings | None = LoraSettings()
     spelling: float = 0.0
+    training: StageConfig
+
+
+class PamRecipe(Settings):
+    """One stage of training a PAM of any size; SAM 2 stays as it is.
+
+    Attributes:
+        kind: Tells this recipe from the others.
+        published: Published size, for the dry run: "1.5b", "3b" or "tiny".
+        seed: Seed of all chance.
+        output: Folder for checkpoints, logs and the finished model.
+        num_threads: CPU threads of each process.
+        start_from: A finished model (folder, hub id or "nano"), or the parts of a new one.
+        learn: What learns.
+        lora: Let the language model learn through low-rank pairs; None for all its weights.
+        precision: "float32", or "bfloat16" for products in bfloat16 over float32 weights.
+        gradient_checkpointing: Compute the language model's layers again in the backward pass,
+            which saves most of their memory.
+        texts: Texts of each region, at most.
+        data: Sources of pictures and clips, with weights; paths below the data folder.
+        training: Steps and rates. `rows` pictures make a batch, or one clip does; of each at most
+            `per_row` regions take part.
+    """
+
+    kind: Literal["pam"]
+    published: Literal["tiny", "1.5b", "3b"]
+    seed: int = 0
+    output: str
+    num_threads: int = 4
+    start_from: str | PartsConfig
+    learn: tuple[Literal["perceiver", "language_model"], ...] = ("perceiver",)
+    lora: LoraSettings | None = None
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = True
+    texts: int = 2
+    data: tuple[DataSource, ...]
     training: StageConfig
 
 

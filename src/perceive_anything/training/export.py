@@ -11,17 +11,23 @@ import torch
 
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.training.checkpoint import whole
 
 
-def save_model(model: PamForConditionalGeneration, processor: PamProcessor, folder: Path) -> None:
+def save_model(
+    model: PamForConditionalGeneration, processor: PamProcessor, folder: Path, *, write: bool = True
+) -> None:
     """Write weights as float16 (half the size; loading restores float32) and everything else.
 
     Args:
         model: Any PAM; it keeps its precision.
         processor: Its processor.
         folder: Made if missing.
+        write: False in all processes but one; all must call, as shards are gathered.
     """
-    half = {name: value.half() for name, value in model.state_dict().items()}
+    half = {name: whole(value).half().cpu() for name, value in model.state_dict().items()}
+    if not write:
+        return
     largest = max(float(value.abs().max()) for value in half.values())
     if largest == float("inf"):
         raise OverflowError("a weight does not fit float16")

@@ -60,6 +60,6 @@ class FeatureCache(ArrayCache):
         for start in range(self.num_done, self.num_rows, batch_size):
             batch = self.records[start : start + batch_size]
             pixels = torch.stack([to_pixels(record.load(), self.side) for record in batch])
-            self.append([self.trunk.fine_stage(pixels)])
+            self.append([self.trunk.fine_stage(pixels.to(self.trunk.device))])
             if start % (50 * batch_size) == 0:
                 report(f"features: {self.num_done}/{self.num_rows}")

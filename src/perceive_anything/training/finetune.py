@@ -6,43 +6,46 @@ projectors learn, the language model learns through LoRA, which is merged into i
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from perceive_anything.data.coco import TEXT_FIELDS, read_coco
 from perceive_anything.data.schema import ImageRecord, RegionRecord
-from perceive_anything.errors import ConfigError, require_package
+from perceive_anything.data.sources import fingerprint
 from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.results import Region
-from perceive_anything.training.arrays import digest
-from perceive_anything.training.config import FinetuneRecipe, LoraSettings
+from perceive_anything.training.config import FinetuneRecipe
 from perceive_anything.training.export import save_model
 from perceive_anything.training.initialise import ALIGNMENT_PARTS, freeze_all_but
 from perceive_anything.training.language import LanguageSampler, LanguageStage
-from perceive_anything.training.loop import train_stage
+from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
+from perceive_anything.training.lora import add_lora
+from perceive_anything.training.record import claim_folder
 from perceive_anything.training.regions import TrainingRegion, region_table
 from perceive_anything.training.tapped import TappedCache
+from perceive_anything.training.texts import ZH_SHARE, known_texts
 from perceive_anything.types import Box
 
-ZH_SHARE, REHEARSAL, MOST_OVERLAP = 0.35, "rehearsal", 0.3
+REHEARSAL, MOST_OVERLAP = "rehearsal", 0.3
 BoxXyxy = tuple[float, float, float, float]
 
 
-def finetune(recipe: FinetuneRecipe, data: Path, report: Callable[[str], None] = print) -> Path:
+def finetune(
+    recipe: FinetuneRecipe, data: Path, report: Report = print, *, resume: bool = False
+) -> Path:
     """Teach a model the regions of a folder; goes on where an earlier call stopped.
 
     Args:
         recipe: What to do.
         data: Folder with images and one COCO file, see `data.coco.read_coco`.
         report: Where progress lines go.
+        resume: There must be such a run already.
 
     Returns:
         Folder of the finished model, which `Perceiver.from_pretrained` loads.
@@ -50,14 +53,19 @@ def finetune(recipe: FinetuneRecipe, data: Path, report: Callable[[str], None] =
     Raises:
         DataError: The folder cannot be used.
         ModelError: There is no such model to start from.
+        ConfigError: The folder holds another run, or none to resume.
     """
+    accelerator = make_accelerator()
+    main = accelerator.is_main_process
+    report = report if main else silent
     records = read_coco(data, max_bad=recipe.max_bad, report=report)
     torch.set_num_threads(recipe.num_threads)
     torch.manual_seed(recipe.seed)
     settings, folder = recipe.training, Path(recipe.output)
-    pictures = digest(records)
-    _claim(folder, recipe, pictures)
-    pam = Perceiver.from_pretrained(recipe.start_from, device="cpu", dtype="float32")
+    pictures = fingerprint(records)
+    facts = claim_folder(folder, recipe, pictures, resume=resume, write=main)
+    device = accelerator.device.type
+    pam = Perceiver.from_pretrained(recipe.start_from, device=device, dtype="float32")
     model = pam.model
     report(f"{len(records)} images, {recipe.rehearsal} other regions of each rehearsed")
     records += rehearse(pam, records, recipe.rehearsal, recipe.seed)
@@ -67,20 +75,26 @@ def finetune(recipe: FinetuneRecipe, data: Path, report: Callable[[str], None] =
         return model.encode_image(pixels.to(model.device))
 
     regions = [r for group in region_table(records, pam.processor.side) for r in group]
-    tapped = TappedCache(folder / "tapped", regions, model, encode, pictures, recipe.seed)
-    tapped.build(report)
+    with accelerator.main_process_first():
+        tapped = TappedCache(folder / "tapped", regions, model, encode, pictures, recipe.seed)
+        tapped.build(report)
     freeze_all_but(model, (*ALIGNMENT_PARTS, *(() if recipe.lora else ("language_model",))))
     merge = add_lora(model.language_model, recipe.lora) if recipe.lora else lambda: None
     sampler = LanguageSampler(
-        regions, known_texts, pam.processor, num_regions=settings.rows,
+        regions, _write, pam.processor, num_regions=settings.rows,
         num_tasks=settings.per_row, seed=recipe.seed, source_weights=_even_weights(regions),
         zh_share=ZH_SHARE * sum(r.region.label_zh is not None for r in regions) / len(regions),
     )  # fmt: skip
     stage = LanguageStage(model, pam.processor, tapped, sampler, recipe.spelling)
-    train_stage(model.train(), stage.loss, settings, folder / "training", report=report)
+    model.train()
+    train_stage(
+        stage, settings, folder / "training", accelerator=accelerator, facts=facts, report=report
+    )
     merge()
     model.eval()
-    save_model(model, pam.processor, folder / "model")
+    if main:
+        save_model(model, pam.processor, folder / "model")
+    accelerator.wait_for_everyone()
     return folder / "model"
 
 
@@ -143,47 +157,5 @@ def _even_weights(regions: Sequence[TrainingRegion]) -> dict[str, float]:
     return {REHEARSAL: sums[False] / sums[True]} if sums[True] else {}
 
 
-def known_texts(region: TrainingRegion, _: random.Random, language: str) -> dict[str, str]:
-    """The texts that a record has in a language; its name answers `recognize`."""
-    suffix = "_zh" if language == "zh" else ""
-    extra, name = region.region.extra, region.region.label
-    texts = {task: extra.get(field + suffix, "") for field, task in TEXT_FIELDS.items()}
-    return {"recognize": (region.region.label_zh or "") if suffix else name, **texts}
-
-
-def add_lora(language_model: PreTrainedModel, settings: LoraSettings) -> Callable[[], None]:
-    """Put trainable low-rank pairs beside every linear layer of the decoder.
-
-    Args:
-        language_model: Changed in place; the rest of it is frozen.
-        settings: Rank, scale and dropout.
-
-    Returns:
-        Call it after training: adds the pairs to the weights and takes them out.
-    """
-    peft = require_package("peft", extra="train")
-    wrapper = peft.get_peft_model(
-        language_model,
-        peft.LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules="all-linear",
-        ),
-    )
-    return wrapper.merge_and_unload
-
-
-def _claim(folder: Path, recipe: FinetuneRecipe, pictures: str) -> None:
-    """Write down what a folder's run is made of; another run must not go on from it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "run.json"
-    wanted = {"recipe": recipe.model_dump(mode="json"), "data": pictures}
-    if not file.exists():
-        file.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
-    elif json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise ConfigError(
-            f'"{folder}" holds a run of another recipe or other data, see {file}.\n'
-            "  Give another folder, --set output=FOLDER, or remove this one.",
-            code="bad_config",
-        )
+def _write(region: TrainingRegion, _: random.Random, language: str) -> dict[str, str]:
+    return known_texts(region.region, language)

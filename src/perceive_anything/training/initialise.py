@@ -24,18 +24,21 @@ def initialise(model: PamForConditionalGeneration) -> None:
     The two position matrices of SAM 2 become one, as prompts and image must share their code, and
     mask prompts start at the logits -10 and +10 that SAM 2 uses.
     """
-    for part in (model.sam, model.perceiver, model.image_projector, model.semantic_projector):
-        for module in part.modules():
-            if isinstance(
-                module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Embedding)
-            ):
-                module.reset_parameters()
+    reset_parts(model.sam, model.perceiver, model.image_projector, model.semantic_projector)
     sam = model.sam
     sam.prompt_encoder.shared_embedding.positional_embedding.copy_(
         sam.shared_image_embedding.positional_embedding
     )
     sam.mask_downsample.weight.fill_(20 / sam.mask_downsample.weight.numel())
     sam.mask_downsample.bias.fill_(-10)
+
+
+def reset_parts(*parts: nn.Module) -> None:
+    """Give every layer of the parts torch's own initial values."""
+    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Embedding)
+    for module in (module for part in parts for module in part.modules()):
+        if isinstance(module, kinds):
+            module.reset_parameters()
 
 
 @torch.no_grad()

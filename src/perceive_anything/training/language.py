@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.training.regions import TrainingRegion
+from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
 
 IGNORE = -100
@@ -33,7 +35,7 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class LanguageBatch:
+class LanguageDraw:
     """Which regions (rows of the sampler's list) and their branches."""
 
     rows: list[int]
@@ -41,7 +43,7 @@ class LanguageBatch:
 
 
 class LanguageSampler:
-    """Draws regions, rarer labels more often; a step's batch depends on seed and step alone.
+    """Draws regions, rarer labels more often; a batch depends on seed and number alone.
 
     Args:
         regions: Everything that may be drawn.
@@ -74,11 +76,11 @@ class LanguageSampler:
             counts[r.region.label] ** -0.5 * _source_weight(r, source_weights) for r in self.regions
         ]
 
-    def batch(self, step: int) -> LanguageBatch:
-        """The batch of a step."""
-        rng = random.Random(f"{self.seed}/{step}")
+    def draw(self, number: int) -> LanguageDraw:
+        """What batch `number` is made of."""
+        rng = random.Random(f"{self.seed}/{number}")
         rows = rng.choices(range(len(self.regions)), self.weights, k=self.num_regions)
-        return LanguageBatch(rows, [self._branches(self.regions[row], rng) for row in rows])
+        return LanguageDraw(rows, [self._branches(self.regions[row], rng) for row in rows])
 
     def _branches(self, region: TrainingRegion, rng: random.Random) -> list[Branch]:
         if not self.num_tasks:
@@ -99,7 +101,11 @@ def _source_weight(region: TrainingRegion, weights: dict[str, float]) -> float:
 
 def make_branch(processor: PamProcessor, task: str, language: str, answer: str) -> Branch:
     """Question and answer of one task as token ids, closed by the end-of-turn token."""
-    question = processor.task_ids(task, language)
+    return answer_branch(processor, processor.task_ids(task, language), answer)
+
+
+def answer_branch(processor: PamProcessor, question: list[int], answer: str) -> Branch:
+    """Token ids of a question and its answer, closed by the end-of-turn token."""
     tokens = processor.tokenizer(answer, add_special_tokens=False).input_ids
     return Branch([*question, *tokens, processor.tokenizer.eos_token_id], len(question))
 
@@ -164,8 +170,17 @@ def answer_loss(
     return F.cross_entropy(language_model.lm_head(hidden[wanted]), packed.targets[wanted])
 
 
-class LanguageStage:
-    """One training step: tapped tensors -> perceiver -> language model -> losses."""
+@dataclass(frozen=True, slots=True)
+class LanguageBatch:
+    """Tapped tensors of R regions, the tokens (R, S) of their labels, and answers if any."""
+
+    regions: RegionFeatures
+    spelled: Tensor
+    packed: PackedBranches | None
+
+
+class LanguageStage(Stage[LanguageBatch]):
+    """Tapped tensors -> perceiver -> language model -> losses."""
 
     def __init__(
         self,
@@ -175,8 +190,10 @@ class LanguageStage:
         sampler: LanguageSampler,
         spelling: float = 0.3,
     ) -> None:
+        super().__init__()
         self.model, self.tapped, self.sampler, self.spelling = model, tapped, sampler, spelling
-        self.head_ids = torch.tensor(processor.head_ids())
+        self.seed = sampler.seed
+        self.head_ids = nn.Buffer(torch.tensor(processor.head_ids()), persistent=False)
         self.spelled = spelled_labels(
             processor, [r.region.label for r in sampler.regions], self.num_semantic
         )
@@ -186,20 +203,27 @@ class LanguageStage:
         """Semantic rows of a region."""
         return int(self.model.config.perceiver_config.num_semantic_tokens)
 
-    def loss(self, step: int) -> dict[str, Tensor]:
-        """Terms of the loss at a step: the answers if any, and the label that the rows spell."""
-        batch = self.sampler.batch(step)
-        visual = self.model.visual_rows(self.tapped.regions_at(batch.rows))
+    def batch(self, number: int) -> LanguageBatch:
+        """Regions by chance, with some of their texts."""
+        draw = self.sampler.draw(number)
+        config = self.model.config
+        packed = None
+        if any(draw.branches):
+            packed = pack_branches(draw.branches, len(self.head_ids) + config.image_rows)
+        return LanguageBatch(self.tapped.regions_at(draw.rows), self.spelled[draw.rows], packed)
+
+    def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
+        """Terms of the loss: the answers if any, and the label that the rows spell."""
+        visual = self.model.visual_rows(batch.regions)
         semantic = visual[:, -1 - self.num_semantic : -1]
         terms = {}
         if self.spelling:
-            loss = self.spelling_loss(semantic, self.spelled[batch.rows])
+            loss = self.spelling_loss(semantic, batch.spelled)
             terms["spelling"] = self.spelling * loss
-        if any(batch.branches):
+        if batch.packed is not None:
             head = self.model.get_input_embeddings()(self.head_ids)
             prefix = torch.cat([head.expand(len(visual), -1, -1), visual], 1)
-            packed = pack_branches(batch.branches, prefix.shape[1])
-            terms["text"] = answer_loss(self.model, prefix, packed)
+            terms["text"] = answer_loss(self.model, prefix, batch.packed)
         return terms
 
     def spelling_loss(self, semantic_RSD: Tensor, label_RS: Tensor) -> Tensor:

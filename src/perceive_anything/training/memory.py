@@ -35,7 +35,12 @@ from perceive_anything.training.prompts import (
     mask_prompt,
     stack_prompts,
 )
-from perceive_anything.training.segmentation import neck_maps
+from perceive_anything.training.segmentation import (
+    SegmentationBatch,
+    SegmentationStage,
+    neck_maps,
+)
+from perceive_anything.training.stage import Stage
 
 MEMORY_PARTS = (
     "sam.memory_attention", "sam.memory_encoder", "sam.memory_temporal_positional_encoding",
@@ -86,7 +91,7 @@ class ClipCache(ArrayCache):
             pixels = torch.stack([to_pixels(frame, self.maker.side) for frame in masklet.frames])
             masks = F.avg_pool2d(torch.from_numpy(masklet.masks).float(), 4)
             masks = F.pad(masks, (0, 0, 0, 0, 0, MAX_OBJECTS - masks.shape[1]))
-            self.append([self.trunk.fine_stage(pixels), masks])
+            self.append([self.trunk.fine_stage(pixels.to(self.trunk.device)), masks])
             if clip % 50 == 0:
                 report(f"clips: {clip}/{self.num_clips}")
 
@@ -110,7 +115,7 @@ def _clip_digest(maker: MaskletMaker) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipBatch:
+class ClipDraw:
     """B objects on T frames.
 
     Attributes:
@@ -125,7 +130,7 @@ class ClipBatch:
 
 
 class ClipSampler:
-    """Draws objects and frames; the batch of a step depends on the seed and the step alone.
+    """Draws objects and frames; a batch depends on the seed and its number alone.
 
     Args:
         cache: Filled.
@@ -143,9 +148,9 @@ class ClipSampler:
         self.objects = np.argwhere(ever).tolist()
         self.leaving = np.argwhere(ever & (self.areas.min(1) == 0)).tolist()
 
-    def batch(self, step: int) -> ClipBatch:
-        """The batch of a step."""
-        rng = random.Random(f"{self.seed}/{step}")
+    def draw(self, number: int) -> ClipDraw:
+        """What batch `number` is made of."""
+        rng = random.Random(f"{self.seed}/{number}")
         num_frames = rng.randint(2, self.max_frames)
         rows, masks = [], []
         for _ in range(self.num_clips):
@@ -154,7 +159,7 @@ class ClipSampler:
             masks.append(self.cache.arrays[-1][rows[-1], item].astype(np.float32))
         prompts = [first_prompt(mask[0], rng) for mask in masks]
         index, side = list(range(self.num_clips)), self.cache.maker.side
-        return ClipBatch(
+        return ClipDraw(
             [list(row) for row in zip(*rows, strict=True)],
             stack_prompts(prompts, index, side),
             torch.from_numpy(np.stack(masks, 1)),
@@ -254,36 +259,63 @@ def memory_loss(regions: Sequence[RegionFeatures], target_TBHW: Tensor) -> dict[
     return {"mask": terms.mean(), "object": OBJECT_WEIGHT * presence}
 
 
-class MemoryStage:
-    """One training step, of clips and of images: cached maps -> the inference code -> losses.
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """Cached maps (T * B, C, H, W) of B clips, frame by frame, prompts and soft masks.
+
+    Attributes:
+        fine_BCHW: The trunk's maps at stride 4.
+        prompts: One row a clip, for its first frame.
+        target_TBHW: Soft masks.
+        images: Single pictures beside the clips, if any.
+    """
+
+    fine_BCHW: Tensor
+    prompts: PromptTensors
+    target_TBHW: Tensor
+    images: SegmentationBatch | None
+
+
+class MemoryStage(Stage[ClipBatch]):
+    """Clips and images: cached maps -> the inference code -> losses.
 
     Args:
-        model: Whose SAM 2 learns.
+        model: Whose SAM 2 learns; in eval mode, as dropout and batch norms would disturb what the
+            memory is made from.
         sampler: Draws the clips.
-        images: Loss terms of a step with single images, which must not be forgotten meanwhile.
+        images: Single pictures, which must not be forgotten meanwhile.
     """
 
     def __init__(
         self,
         model: PamForConditionalGeneration,
         sampler: ClipSampler,
-        images: Callable[[int], dict[str, Tensor]] | None = None,
+        images: SegmentationStage | None = None,
     ) -> None:
+        super().__init__()
         self.model, self.sampler, self.images = model.eval(), sampler, images
+        self.seed = sampler.seed
         self.positions = frame_positions(model.sam)
 
-    def loss(self, step: int) -> dict[str, Tensor]:
-        """Terms of the loss at a step; their sum is minimised."""
+    def batch(self, number: int) -> ClipBatch:
+        """Clips by chance, and pictures."""
+        draw = self.sampler.draw(number)
+        rows = [row for frame in draw.rows for row in frame]
+        images = None if self.images is None else self.images.batch(number)
+        fine_BCHW = self.sampler.cache.read(rows)[0]
+        return ClipBatch(fine_BCHW, draw.prompts, draw.target_TBHW, images)
+
+    def forward(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Terms of the loss; their sum is minimised."""
         self.model.eval()
-        batch = self.sampler.batch(step)
         num_clips, sam = len(batch.prompts.labels), self.model.sam
-        rows = [row for frame in batch.rows for row in frame]
-        maps = frame_maps(sam, self.sampler.cache.read(rows)[0])
+        maps = frame_maps(sam, batch.fine_BCHW)
         frames = list(zip(*(level.split(num_clips) for level in maps), strict=True))
-        positions = [code.expand(-1, num_clips, -1) for code in self.positions]
+        device = batch.fine_BCHW.device
+        positions = [code.to(device).expand(-1, num_clips, -1) for code in self.positions]
         terms = memory_loss(follow_clips(sam, frames, positions, batch.prompts), batch.target_TBHW)
         if self.images is not None:
-            terms |= {f"image_{name}": term for name, term in self.images(step).items()}
+            terms |= {f"image_{name}": term for name, term in self.images(batch.images).items()}
         return terms
 
 

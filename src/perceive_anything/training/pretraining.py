@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +21,14 @@ from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.tasks import TEXT_TASKS
-from perceive_anything.training.language import Branch, answer_loss, make_branch, pack_branches
+from perceive_anything.training.language import (
+    Branch,
+    PackedBranches,
+    answer_loss,
+    make_branch,
+    pack_branches,
+)
+from perceive_anything.training.stage import Stage
 
 PLAIN_SHARE = 0.2
 
@@ -37,8 +45,16 @@ def facts_text(context: RegionContext) -> str:
     return "; ".join(facts)
 
 
-class PretrainingStage:
-    """One training step on made-up regions and captions."""
+@dataclass(frozen=True, slots=True)
+class WordsBatch:
+    """Prefix ids (R, P), filled up on the left, and the answers behind them."""
+
+    prefixes: Tensor
+    packed: PackedBranches
+
+
+class PretrainingStage(Stage[WordsBatch]):
+    """Made-up regions and captions, in words alone."""
 
     def __init__(
         self,
@@ -51,21 +67,25 @@ class PretrainingStage:
         num_tasks: int,
         seed: int,
     ) -> None:
+        super().__init__()
         self.model, self.processor, self.lexicon = model, processor, lexicon
         self.captions, self.seed = captions, seed
         self.num_rows, self.num_tasks = num_rows, num_tasks
         self.head_ids = processor.head_ids()
 
-    def loss(self, step: int) -> dict[str, Tensor]:
-        """The loss of a step; its batch depends on the seed and the step alone."""
-        rng = random.Random(f"{self.seed}/{step}")
+    def batch(self, number: int) -> WordsBatch:
+        """Made-up rows."""
+        rng = random.Random(f"{self.seed}/{number}")
         rows = [self._row(rng) for _ in range(self.num_rows)]
         longest = max(len(prefix) for prefix, _ in rows)
         prefix_ids = [self.head_ids * longest + prefix for prefix, _ in rows]
         prefixes = torch.tensor([ids[-longest:] for ids in prefix_ids])
-        packed = pack_branches([branches for _, branches in rows], longest)
-        embeds = self.model.get_input_embeddings()(prefixes)
-        return {"text": answer_loss(self.model, embeds, packed)}
+        return WordsBatch(prefixes, pack_branches([branches for _, branches in rows], longest))
+
+    def forward(self, batch: WordsBatch) -> dict[str, Tensor]:
+        """Cross entropy of the answers."""
+        embeds = self.model.get_input_embeddings()(batch.prefixes)
+        return {"text": answer_loss(self.model, embeds, batch.packed)}
 
     def _row(self, rng: random.Random) -> tuple[list[int], list[Branch]]:
         """Prefix ids and branches of one made-up region, or of a few plain captions."""

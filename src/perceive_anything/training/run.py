@@ -6,13 +6,12 @@ Reads as the recipe does, from top to bottom; every step that is done is skipped
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import AutoTokenizer
 
 from perceive_anything.assets import NANO
@@ -23,7 +22,7 @@ from perceive_anything.data.corpus import is_validation, iter_corpus
 from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
-from perceive_anything.data.schema import ImageRecord
+from perceive_anything.data.sources import fingerprint
 from perceive_anything.data.tokenizer import train_tokenizer
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
@@ -41,7 +40,7 @@ from perceive_anything.training.initialise import (
     start_perceiver,
 )
 from perceive_anything.training.language import LanguageSampler, LanguageStage
-from perceive_anything.training.loop import train_stage
+from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
 from perceive_anything.training.memory import (
     IMAGE_REGIONS,
     IMAGES,
@@ -53,6 +52,7 @@ from perceive_anything.training.memory import (
 )
 from perceive_anything.training.nano import nano_config
 from perceive_anything.training.pretraining import PretrainingStage
+from perceive_anything.training.record import claim_folder
 from perceive_anything.training.regions import TrainingRegion, region_table
 from perceive_anything.training.segmentation import (
     MeaningHead,
@@ -61,10 +61,10 @@ from perceive_anything.training.segmentation import (
     image_features,
     learning_parts,
 )
+from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
-Report = Callable[[str], None]
 SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
 
@@ -75,17 +75,25 @@ class Run:
         recipe: What to do.
         data: Folder with the packs.
         report: Where progress lines go.
+        resume: There must be such a run already.
     """
 
-    def __init__(self, recipe: Recipe, data: Path, report: Report = print) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Path, report: Report = print, *, resume: bool = False
+    ) -> None:
         torch.set_num_threads(recipe.num_threads)
         torch.manual_seed(recipe.seed)
-        self.recipe, self.data, self.report = recipe, data, report
+        self.recipe, self.data = recipe, data
+        self.accelerator = make_accelerator()
+        main = self.accelerator.is_main_process
+        self.report = report if main else silent
         self.folder = Path(recipe.output)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        pictures = fingerprint(list(read_packs(data, recipe.packs)))
+        self.facts = claim_folder(self.folder, recipe, pictures, resume=resume, write=main)
         self.lexicon = Lexicon.load(data)
         self.contexts: dict[tuple[int, int], RegionContext] = {}
-        self.processor = self.make_processor()
+        with self.accelerator.main_process_first():
+            self.processor = self.make_processor()
         self.model = PamForConditionalGeneration(nano_config(recipe.model))
         initialise(self.model)
         self.trunk = self.model.sam.vision_encoder.backbone
@@ -137,10 +145,23 @@ class Run:
             self.model, self.processor, self.lexicon, captions,
             num_rows=settings.rows, num_tasks=settings.per_row, seed=self.recipe.seed,
         )  # fmt: skip
-        self.train("pretraining", self.model, stage.loss, settings)
+        self.train("pretraining", stage, settings)
 
     def prepare(self) -> None:
         """Augmented views, and the frozen trunk's maps of every picture."""
+        with self.accelerator.main_process_first():
+            records = [
+                *read_packs(self.data, self.recipe.packs, split="train"),
+                *read_packs(self.make_views().parent),
+            ]
+            self.cache = FeatureCache(
+                self.folder / "features", records, self.recipe.model.image_size, self.trunk
+            )
+            self.cache.build(self.report)
+        self.table = region_table(records, self.recipe.model.image_size)
+
+    def make_views(self) -> Path:
+        """The pack of augmented views, made if it is missing."""
         views = self.folder / "views" / "views.tar"
         if not views.exists():
             views.parent.mkdir(exist_ok=True)
@@ -151,19 +172,7 @@ class Run:
             )  # fmt: skip
             made = islice(made, self.recipe.views.limit)
             self.report(f"{write_pack(views, made)} augmented views")
-        records = [
-            *read_packs(self.data, self.recipe.packs, split="train"),
-            *read_packs(views.parent),
-        ]
-        self.cache = FeatureCache(
-            self.folder / "features", records, self.recipe.model.image_size, self.trunk
-        )
-        self.cache.build(self.report)
-        self.use_records(records)
-
-    def use_records(self, records: list[ImageRecord]) -> None:
-        """Regions to sample from."""
-        self.table = region_table(records, self.recipe.model.image_size)
+        return views
 
     def image_stage(
         self, rows: int, per_row: int, head: MeaningHead | None = None
@@ -185,8 +194,7 @@ class Run:
             imagenet = deepcopy(self.trunk).eval().requires_grad_(False)
             head = MeaningHead(width, names, imagenet, self.classifier)
         stage = self.image_stage(settings.rows, settings.per_row, head)
-        modules = {"model": self.model} | ({"head": head} if head is not None else {})
-        self.train("segmentation", nn.ModuleDict(modules), stage.loss, settings)
+        self.train("segmentation", stage, settings)
         if self.teacher is None:
             start_perceiver(self.model)
 
@@ -197,16 +205,17 @@ class Run:
             return
         records = read_packs(self.data, split="train")
         maker = MaskletMaker(records, self.recipe.model.image_size, clips.frames, self.recipe.seed)
-        cache = ClipCache(self.folder / "clips", maker, clips.count, self.trunk)
-        cache.build(self.report)
+        with self.accelerator.main_process_first():
+            cache = ClipCache(self.folder / "clips", maker, clips.count, self.trunk)
+            cache.build(self.report)
         if not self.model.sam.memory_temporal_positional_encoding.any():  # nobody has trained it
-            maps = frame_maps(self.model.sam, cache.read(range(min(64, cache.num_rows)))[0])
+            first = cache.read(range(min(64, cache.num_rows)))[0]
+            maps = frame_maps(self.model.sam, first.to(self.model.device))
             start_memory(self.model, maps[2])
         freeze_all_but(self.model, (*learning_parts(settings), *MEMORY_PARTS))
         sampler = ClipSampler(cache, settings.rows, settings.per_row, self.recipe.seed)
         images = self.image_stage(IMAGES, IMAGE_REGIONS)
-        stage = MemoryStage(self.model, sampler, images.loss)
-        self.train("memory", self.model, stage.loss, settings)
+        self.train("memory", MemoryStage(self.model, sampler, images), settings)
 
     def write_texts(
         self, region: TrainingRegion, rng: random.Random, language: str
@@ -223,13 +232,14 @@ class Run:
         self.regions = [region for group in self.table for region in group]
 
         def encode(rows: Sequence[int]) -> ImageFeatures:
-            return image_features(self.model, self.cache.read(rows)[0])
+            return image_features(self.model, self.cache.read(rows)[0].to(self.model.device))
 
-        self.tapped = TappedCache(
-            self.folder / "tapped", self.regions, self.model, encode, self.cache.key,
-            self.recipe.seed,
-        )  # fmt: skip
-        self.tapped.build(self.report)
+        with self.accelerator.main_process_first():
+            self.tapped = TappedCache(
+                self.folder / "tapped", self.regions, self.model, encode, self.cache.key,
+                self.recipe.seed,
+            )  # fmt: skip
+            self.tapped.build(self.report)
 
     def teach_language(self, name: str, settings: StageConfig, parts: tuple[str, ...]) -> None:
         """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
@@ -244,38 +254,47 @@ class Run:
         )
         freeze_all_but(self.model, parts)
         stage = LanguageStage(self.model, self.processor, self.tapped, sampler)
-        self.train(name, self.model, stage.loss, settings)
+        self.train(name, stage, settings)
 
-    def train(self, name: str, module: nn.Module, loss: Callable, settings: StageConfig) -> None:
+    def train(self, name: str, stage: Stage, settings: StageConfig) -> None:
         """One stage, with the trunk's batch norms left alone."""
         self.model.train()
         self.trunk.eval()
         self.report(f"== {name}: {settings.steps} steps")
-        train_stage(module, loss, settings, self.folder / name, report=self.report)
+        train_stage(
+            stage, settings, self.folder / name,
+            accelerator=self.accelerator, facts=self.facts, report=self.report,
+        )  # fmt: skip
         self.model.eval()
 
     def save(self) -> Path:
         """The finished model as a folder that `Perceiver.from_pretrained` loads."""
         folder = self.folder / "model"
-        save_model(self.model, self.processor, folder)
+        if self.accelerator.is_main_process:
+            save_model(self.model, self.processor, folder)
+        self.accelerator.wait_for_everyone()
         return folder
 
 
-def train_from_recipe(recipe: Recipe, data: Path, report: Report = print) -> Path:
+def train_from_recipe(
+    recipe: Recipe, data: Path, report: Report = print, *, resume: bool = False
+) -> Path:
     """Train a model from nothing; resumes where an earlier call stopped.
 
     Args:
         recipe: What to do.
         data: Folder with the packs.
         report: Where progress lines go.
+        resume: There must be such a run already.
 
     Returns:
         Folder of the finished model.
 
     Raises:
         DataError: The packs are missing or malformed.
+        ConfigError: The folder holds another run, or none to resume.
     """
-    run = Run(recipe, data, report)
+    run = Run(recipe, data, report, resume=resume)
     run.pretrain()
     if recipe.needs_regions:
         run.prepare()

@@ -17,7 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perceive_anything.modeling import EfficientNetLiteModel, PamForConditionalGeneration
-from perceive_anything.modeling.segmenter import ImageFeatures, RegionFeatures, project_pyramid
+from perceive_anything.modeling.segmenter import (
+    ImageFeatures,
+    PromptTensors,
+    RegionFeatures,
+    project_pyramid,
+)
 from perceive_anything.modeling.tracking import PamSam2VideoModel
 from perceive_anything.training.config import StageConfig
 from perceive_anything.training.features import FeatureCache
@@ -32,6 +37,7 @@ from perceive_anything.training.prompts import (
     stack_prompts,
 )
 from perceive_anything.training.regions import TrainingRegion
+from perceive_anything.training.stage import Stage
 
 SEGMENTATION_PARTS = (
     "sam.vision_encoder.neck", "sam.vision_encoder.backbone.norms", "sam.prompt_encoder",
@@ -77,7 +83,8 @@ class MeaningHead(nn.Module):
         names: Sequence[str],
     ) -> dict[str, Tensor]:
         """Terms of the loss; names that are not among those of the head give none."""
-        labels = torch.tensor([self.index.get(name, -1) for name in names])
+        known_names = [self.index.get(name, -1) for name in names]
+        labels = torch.tensor(known_names, device=target_RHW.device)
         pooled = masked_mean(regions.embedding, target_RHW)
         with torch.no_grad():
             opinion = self.classifier(masked_mean(head_maps, target_RHW)).softmax(1)
@@ -119,7 +126,7 @@ def image_features(model: PamForConditionalGeneration, fine_BCHW: Tensor) -> Ima
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentationBatch:
+class SegmentationDraw:
     """Regions of a few records, their prompts and targets."""
 
     rows: list[int]
@@ -131,7 +138,7 @@ class SegmentationBatch:
 
 
 class SegmentationSampler:
-    """Draws batches; the batch of a step depends on the seed and the step alone."""
+    """Draws batches; each depends on the seed and its number alone."""
 
     def __init__(
         self, table: list[list[TrainingRegion]], side: int, images: int, regions: int, seed: int
@@ -141,9 +148,9 @@ class SegmentationSampler:
         self.with_mask = [group for group, ok in zip(table, masked, strict=True) if ok]
         self.without = [group for group, ok in zip(table, masked, strict=True) if group and not ok]
 
-    def batch(self, step: int) -> SegmentationBatch:
+    def draw(self, number: int) -> SegmentationDraw:
         """Regions of `images` records, at most `regions` of each."""
-        rng = random.Random(f"{self.seed}/{step}")
+        rng = random.Random(f"{self.seed}/{number}")
         num_clicks = rng.randint(2, 7)
         groups = [
             rng.choice(self.without if self.without and rng.random() < 0.2 else self.with_mask)
@@ -159,7 +166,7 @@ class SegmentationSampler:
         target = np.stack(
             [box_mask(r.box_xyxy, cells, 4) if r.mask is None else r.soft_mask() for r in chosen]
         )
-        return SegmentationBatch(
+        return SegmentationDraw(
             [group[0].row for group in groups], index, chosen, prompts, torch.from_numpy(target),
             torch.tensor([r.mask is not None for r in chosen]),
         )  # fmt: skip
@@ -195,8 +202,27 @@ def box_mask(box_xyxy: tuple[float, ...], cells: int, cell: float) -> np.ndarray
     return mask
 
 
-class SegmentationStage:
-    """One training step: cached maps -> regions -> losses.
+@dataclass(frozen=True, slots=True)
+class SegmentationBatch:
+    """Cached maps of B pictures, prompts and soft targets of R regions of them.
+
+    Attributes:
+        fine_BCHW: The trunk's maps at stride 4.
+        prompts: One row a region.
+        target_RHW: Soft masks; the inside of the box where there is none.
+        has_mask: (R,) bool.
+        names: The regions' labels.
+    """
+
+    fine_BCHW: Tensor
+    prompts: PromptTensors
+    target_RHW: Tensor
+    has_mask: Tensor
+    names: list[str]
+
+
+class SegmentationStage(Stage[SegmentationBatch]):
+    """Cached maps -> regions -> losses.
 
     Args:
         model: Whose SAM 2 learns.
@@ -214,22 +240,30 @@ class SegmentationStage:
         head: MeaningHead | None = None,
         teacher: PamForConditionalGeneration | None = None,
     ) -> None:
+        super().__init__()
         self.model, self.cache, self.sampler = model, cache, sampler
         self.head, self.teacher = head, teacher
+        self.seed = sampler.seed
 
-    def loss(self, step: int) -> dict[str, Tensor]:
-        """Terms of the loss at a step; their sum is minimised."""
-        batch = self.sampler.batch(step)
-        (fine_BCHW,) = self.cache.read(batch.rows)
-        prompts = stack_prompts(batch.prompts, batch.image_index, self.sampler.side)
-        regions = self.model.segment(image_features(self.model, fine_BCHW), prompts)
-        terms = segmentation_loss(
-            take_rows(regions, batch.has_mask), batch.target_RHW[batch.has_mask]
+    def batch(self, number: int) -> SegmentationBatch:
+        """Pictures by chance, with some of their regions."""
+        draw = self.sampler.draw(number)
+        return SegmentationBatch(
+            self.cache.read(draw.rows)[0],
+            stack_prompts(draw.prompts, draw.image_index, self.sampler.side),
+            draw.target_RHW,
+            draw.has_mask,
+            [region.region.label for region in draw.regions],
         )
+
+    def forward(self, batch: SegmentationBatch) -> dict[str, Tensor]:
+        """Terms of the loss; their sum is minimised."""
+        fine_BCHW, prompts, seen = batch.fine_BCHW, batch.prompts, batch.has_mask
+        regions = self.model.segment(image_features(self.model, fine_BCHW), prompts)
+        terms = segmentation_loss(take_rows(regions, seen), batch.target_RHW[seen])
         if self.head is not None:
-            names = [region.region.label for region in batch.regions]
             head_maps = self.head.head_maps(fine_BCHW)[prompts.image_index]
-            meaning = self.head(regions, head_maps, batch.target_RHW, names)
+            meaning = self.head(regions, head_maps, batch.target_RHW, batch.names)
             terms |= {name: 0.4 * term for name, term in meaning.items()}
         if self.teacher is not None:
             with torch.no_grad():

@@ -67,7 +67,7 @@ class TappedCache(ArrayCache):
             prompts = [self._prompt(row) for rows in group for row in rows]
             features = self.encode([self.regions[rows[0]].row for rows in group])
             tensors = stack_prompts(prompts, index, self.model.sam.image_size)
-            regions = self.model.segment(features, tensors)
+            regions = self.model.segment(features, tensors.to(self.model.device))
             self.append([regions.embedding, regions.mask_tokens])
             if start % (50 * PICTURES) == 0:
                 report(f"tapped tensors: {self.num_done}/{self.num_rows}")
