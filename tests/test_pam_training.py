@@ -16,22 +16,25 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Sam2VideoModel
 
+from pack_fixtures import make_packs
 from perceive_anything import Box, Perceiver
 from perceive_anything.assets import NANO
 from perceive_anything.cli import main
 from perceive_anything.config import load_config
-from perceive_anything.data.schema import RegionRecord
+from perceive_anything.data.schema import RegionRecord, TrackRecord
+from perceive_anything.data.shards import write_shards
 from perceive_anything.errors import ConfigError
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 from perceive_anything.modeling.sizes import config_of_size
 from perceive_anything.training.config import PamRecipe, PartsConfig, StageConfig
-from perceive_anything.training.drawing import draw_prompt
+from perceive_anything.training.drawing import draw_prompt, known_frames, on_frame
 from perceive_anything.training.export import save_model
 from perceive_anything.training.loop import train_stage
 from perceive_anything.training.pam import make_stage, open_sources
 from perceive_anything.training.regions import make_region
 from perceive_anything.training.start import start_model
+from perceive_anything.training.texts import ComposedTexts, WrittenTexts
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 RECIPE = RECIPES / "pam_1.5b_stage1.5.yaml"
@@ -336,3 +339,29 @@ def test_recipes_run_dry(recipe, capsys):
     assert "million learn" in said
     assert "step 0/1" in said
     assert "all shapes fit" in said
+
+
+def test_shards_and_packs_give_batches_too(toy, data, tmp_path):
+    pytest.importorskip("webdataset")
+    stage = stage_of(toy, data)
+    records = [record for source in stage.drawer.images for record in source.records]
+    records += [record for source in stage.drawer.clips for record in source.records]
+    write_shards(records, tmp_path / "shards")
+    make_packs(tmp_path)
+    shards, packs = f"path: {tmp_path}/shards, format: shards", f"path: {tmp_path}, format: packs"
+    stage = stage_of(toy, data, f"data=[{{{shards}}}, {{{packs}}}]")
+    kinds = [type(source.texts) for source in stage.drawer.images]
+    assert kinds == [WrittenTexts, ComposedTexts]
+    assert {stage.batch(number).is_clip for number in range(0, 16, 2)} == {True, False}
+
+
+def test_a_clip_begins_where_its_region_is_first_known():
+    points = ((3.0, 5.0, 1), (9.0, 7.0, 1))
+    track = TrackRecord(0, "", None, {4: (1.0, 2.0, 8.0, 9.0)}, {2: points})
+    assert known_frames(track) == [2, 4]
+    clicked, boxed = on_frame(track, 2), on_frame(track, 4)
+    assert clicked.box_xyxy == (3, 5, 9, 7)
+    assert clicked.extra["points_only"]
+    assert clicked.extra["points"] == points
+    assert boxed.box_xyxy == (1, 2, 8, 9)
+    assert "points" not in boxed.extra

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-BENCHMARKS = ("packs", "masklets")
+BENCHMARKS = ("packs", "masklets", "captions")
 CLIPS, CLIP_FRAMES, CLIP_SEED = 40, 12, 1
 
 
@@ -32,7 +32,8 @@ def evaluate(
     benchmark: Annotated[
         str,
         typer.Argument(
-            metavar="BENCHMARK", help="packs: masks and labels; masklets: made-up clips, J and F."
+            metavar="BENCHMARK",
+            help="packs (masks, labels), masklets (made-up clips) or captions.",
         ),
     ],
     data: Annotated[str, typer.Option(metavar="DIR", help="Folder with the packs.")],
@@ -50,7 +51,7 @@ def evaluate(
     quantize: QuantizeOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Measure masks and labels on annotated images, or tracking on clips made of them."""
+    """Measure masks, labels and captions on annotated images, or tracking on clips of them."""
     from perceive_anything.errors import OptionError
     from perceive_anything.tasks import LANGUAGES, unknown
 
@@ -65,11 +66,20 @@ def evaluate(
 
     records = list(read_packs(Path(data), pack, split=split))
     pam = LazyModel(model, None, device, dtype, quantize).get()
-    numbers = {"benchmark": benchmark, "split": split, "model": model, "quantize": quantize}
+    numbers: dict[str, Any] = {
+        "benchmark": benchmark,
+        "split": split,
+        "model": model,
+        "quantize": quantize,
+    }
     if benchmark == "packs":
         numbers |= {"language": lang, **_packs(pam, records, data, limit, lang)}
-    else:
+    elif benchmark == "masklets":
         numbers |= _masklets(pam, records, limit)
+    else:
+        from perceive_anything.evaluation.captions import evaluate_captions
+
+        numbers |= evaluate_captions(pam, islice(records, limit), report=_report)
     typer.echo(json.dumps(numbers, ensure_ascii=False))
 
 

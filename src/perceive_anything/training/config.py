@@ -23,6 +23,7 @@ class StageConfig(Settings):
             others', in `segmentation` and `memory`; 0 leaves them as they are.
         ema: Decay of an exponential moving average that becomes the result; None for none.
         workers: Processes that draw batches ahead; 0 draws them in between.
+        tensorboard: Write the metrics for TensorBoard as well (extra `tensorboard`).
     """
 
     steps: int
@@ -36,6 +37,7 @@ class StageConfig(Settings):
     clip_norm: float = 1.0
     ema: float | None = None
     workers: int = 0
+    tensorboard: bool = False
     log_every: int = 25
     checkpoint_every_s: float = 600.0
 

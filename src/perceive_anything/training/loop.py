@@ -13,7 +13,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -22,11 +22,14 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from perceive_anything.errors import ConfigError
+from perceive_anything.errors import ConfigError, require_package
 from perceive_anything.training.checkpoint import Learning, load_checkpoint, save_checkpoint, whole
 from perceive_anything.training.config import StageConfig
 from perceive_anything.training.stage import Stage, to_device
 from perceive_anything.training.zero import load_zero, save_zero, set_up_zero, uses_zero
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 TRUNK_BLOCKS = "sam.vision_encoder.backbone.groups."
 METRICS = "metrics.jsonl"
@@ -112,6 +115,8 @@ class _Loop:
         accelerator.gradient_accumulation_steps = settings.batches // accelerator.num_processes
         if uses_zero(accelerator):
             set_up_zero(accelerator, settings)
+        wanted = settings.tensorboard and accelerator.is_main_process
+        self.board = _board(folder) if wanted else None
         groups = parameter_groups(learning_parameters(stage), settings)
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
         self.stage = stage
@@ -150,6 +155,8 @@ class _Loop:
         for name, average in self.learning.averages.items():
             self.learning.parameters[name].data.copy_(average)
         accelerator.free_memory(self.wrapped, self.optimizer)
+        if self.board is not None:
+            self.board.close()
 
     def _step(self, step: int, batches: list[Any]) -> tuple[dict[str, Tensor], float]:
         """One optimiser step: this process's part of each term, and the gradient's norm."""
@@ -223,6 +230,9 @@ class _Loop:
         if self.accelerator.is_main_process:
             with (self.folder / METRICS).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
+            if self.board is not None:
+                for name, value in row.items():
+                    self.board.add_scalar(name, value, step)
             self.report(progress_line(row, start, self.settings.steps))
 
     def _forget_rows_after(self, start: int) -> None:
@@ -256,6 +266,13 @@ class _Share(Dataset):
 
 def _as_it_is(batches: list[Any]) -> list[Any]:
     return batches
+
+
+def _board(folder: Path) -> SummaryWriter:
+    require_package("tensorboard", extra="tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
 
 
 def learning_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

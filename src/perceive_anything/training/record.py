@@ -16,7 +16,7 @@ from perceive_anything.errors import ConfigError
 RUN_FILE = "run.json"
 PACKAGES = ("perceive-anything", "torch", "transformers", "accelerate", "safetensors", "numpy")
 # Settings that change how a run goes, not what it gives.
-MANNERS = frozenset({"num_threads", "workers", "log_every", "checkpoint_every_s"})
+MANNERS = frozenset({"num_threads", "workers", "log_every", "checkpoint_every_s", "tensorboard"})
 
 
 def claim_folder(
