@@ -93,6 +93,39 @@ def mask_to_polygons(mask: BoolMask) -> list[list[float]]:
     return [[float(n) for n in polygon.flatten()] for polygon in trace(mask)]
 
 
+def without_small_parts(mask: BoolMask, min_area: int) -> BoolMask:
+    """The mask with small holes filled and small islands removed, as SAM 2 does.
+
+    Args:
+        mask: Boolean (H, W).
+        min_area: Parts of fewer pixels are small; 0 changes nothing. The largest island stays.
+    """
+    if min_area <= 0:
+        return mask
+    for inside in (False, True):
+        mask = _without(mask, min_area, inside=inside)
+    return mask
+
+
+def largest_part(mask: BoolMask) -> BoolMask:
+    """The largest connected part of a mask; an empty one stays empty."""
+    return _without(mask, mask.size + 1, inside=True)
+
+
+def _without(mask: BoolMask, min_area: int, *, inside: bool) -> BoolMask:
+    """Turn over the small connected parts of the mask, or of what is around it."""
+    from scipy.ndimage import label
+
+    parts, _ = label(mask == inside, np.ones((3, 3)))
+    areas = np.bincount(parts.ravel())
+    small = areas < min_area
+    small[0] = False  # the other side
+    if inside and len(areas) > 1 and small[1:].all():
+        small[1 + areas[1:].argmax()] = False
+    turned: BoolMask = mask ^ small[parts]
+    return turned
+
+
 def central_point(mask: BoolMask) -> tuple[float, float]:
     """The (x, y) deepest inside the mask, where one would click; centre of a pixel.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -49,10 +49,12 @@ Answer = TypeVar("Answer")
 HELP = """Segment and describe regions of images.
 
 Every --box, --point, --points and --mask is one region, in the order given; each PATH gets all.
+--everything finds regions by itself, the largest first.
 
 \b
 perceive image street.jpg --box 800,500,1800,1000 --save out.png
 perceive image street.jpg --points "1200,700;900,520,0" --lang zh --json -
+perceive image street.jpg --everything --max-regions 10 --task recognize
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -60,9 +62,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of every image of the call."""
+    """What is asked of every image of the call: about prompts, or up to `everything` regions."""
 
     prompts: Sequence[Prompt]
+    everything: int | None
     tasks: tuple[str, ...]
     language: str
     max_new_tokens: int | None
@@ -77,6 +80,12 @@ def image(
     point: PointOption = None,
     points: PointsOption = None,
     mask: MaskOption = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Find regions without any prompt.")
+    ] = False,
+    max_regions: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --everything: most regions. [32]")
+    ] = 32,
     task: TaskOption = None,
     lang: LangOption = "en",
     model: ModelOption = "nano",
@@ -111,14 +120,27 @@ def image(
     check_language(lang)
     check_temperature(temperature)
     values = {"box": box or [], "point": point or [], "points": points or [], "mask": mask or []}
-    prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values)
+    prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values, needed=not everything)
+    if everything and prompts:
+        _refuse_both()
     outputs = Outputs(paths, json_to=json_to, jsonl_to=jsonl_to, save=save, quiet=quiet)
     with outputs:
-        request = Request(prompts, tasks, lang, max_new_tokens, temperature)
+        found = max_regions if everything else None
+        request = Request(prompts, found, tasks, lang, max_new_tokens, temperature)
         lazy = LazyModel(model, sam2, device, dtype, quantize)
         ok = _answer_all(paths, request, lazy, outputs, debug=debug)
     if not ok:
         raise typer.Exit(2)
+
+
+def _refuse_both() -> NoReturn:
+    from perceive_anything.errors import OptionError
+
+    raise OptionError(
+        "--everything finds regions by itself, and regions were pointed at as well.\n"
+        "  Leave one of the two out.",
+        code="unknown_option",
+    )
 
 
 def _answer_all(
@@ -168,13 +190,14 @@ def _perceive(
     from perceive_anything.results import ImageResult
 
     session = perceiver.image(array)
-    regions = session.perceive(
-        list(request.prompts),
-        tasks=request.tasks,
-        language=request.language,
-        max_new_tokens=request.max_new_tokens,
-        temperature=request.temperature,
-    )
+    how: dict[str, Any] = {
+        "tasks": request.tasks, "language": request.language,
+        "max_new_tokens": request.max_new_tokens, "temperature": request.temperature,
+    }  # fmt: skip
+    if request.everything is None:
+        regions = session.perceive(list(request.prompts), **how)
+    else:
+        regions = session.everything(max_regions=request.everything, **how)
     return ImageResult(
         source=path,
         size_wh=(array.shape[1], array.shape[0]),

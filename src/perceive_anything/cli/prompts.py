@@ -36,15 +36,18 @@ class OrderedCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def read_prompts(order: Sequence[str], values: Mapping[str, Sequence[str]]) -> list[Prompt]:
+def read_prompts(
+    order: Sequence[str], values: Mapping[str, Sequence[str]], *, needed: bool = True
+) -> list[Prompt]:
     """Prompts in the order in which their options stand on the command line.
 
     Args:
         order: Names of all options as given, repeated ones repeatedly.
         values: The texts of each kind: "box", "point", "points", "mask".
+        needed: Whether there must be one.
 
     Returns:
-        One prompt an option, at least one.
+        One prompt an option.
 
     Raises:
         PromptError: A text cannot be read, or there is none.
@@ -58,7 +61,7 @@ def read_prompts(order: Sequence[str], values: Mapping[str, Sequence[str]]) -> l
     }
     waiting = {kind: iter(values.get(kind, ())) for kind in readers}
     prompts = [readers[kind](next(waiting[kind])) for kind in order if kind in readers]
-    if not prompts:
+    if needed and not prompts:
         from perceive_anything.errors import PromptError
 
         raise PromptError(

@@ -88,6 +88,8 @@ class PamConfig(PreTrainedConfig):
             video come from the frame that shows the region best.
         label_calibration: Slope and offset of a logistic curve from the mean log-probability of a
             label's tokens to how likely the label is right; None where it was not fitted.
+        mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
+            where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
 
     Source: arXiv 2506.05302.
@@ -106,6 +108,7 @@ class PamConfig(PreTrainedConfig):
     render_prompts: bool = False
     video_captions: bool = True
     label_calibration: list[float] | None = None
+    mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False
 

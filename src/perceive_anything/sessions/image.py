@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import torch
 
+from perceive_anything.errors import OptionError
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.results import Region
 from perceive_anything.sessions.batches import in_batches, regions_at_once
+from perceive_anything.sessions.everything import MaskGeneration, find_masks
 from perceive_anything.sessions.regions import (
     Writing,
     as_batch,
@@ -25,7 +27,7 @@ from perceive_anything.sessions.regions import (
     write_texts,
 )
 from perceive_anything.tasks import ALL_TASKS
-from perceive_anything.types import Prompt
+from perceive_anything.types import Mask, Prompt
 
 if TYPE_CHECKING:
     from perceive_anything.events import TextChunk
@@ -127,6 +129,55 @@ class ImageSession:
             return in_batches(batch, size, partial(self._stream, writing))
         regions = list(in_batches(batch, size, partial(self._perceive, writing)))
         return regions if several else regions[0]
+
+    def everything(
+        self,
+        *,
+        max_regions: int = 32,
+        tasks: Sequence[str] = ALL_TASKS,
+        language: str = "en",
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        **generation: float,
+    ) -> list[Region]:
+        """Find regions without any prompt, then describe each; the largest first.
+
+        Args:
+            max_regions: Most regions.
+            tasks: As in `perceive`; only "segment" finds masks and writes nothing.
+            language: As there.
+            max_new_tokens: As there.
+            temperature: As there.
+            **generation: How masks are found and chosen, by the names of SAM 2's mask generator,
+                such as `points_per_side`; see `MaskGeneration`. By default what suits the model.
+
+        Returns:
+            Regions whose prompts are the masks that were found; there may be none.
+
+        Raises:
+            OptionError: An unknown task or language, or a setting out of range.
+
+        Example:
+            >>> image = Perceiver.from_pretrained().image("cat.jpg")  # doctest: +SKIP
+            >>> [region.label for region in image.everything(max_regions=3)]  # doctest: +SKIP
+            ['sofa', 'cat', 'cushion']
+        """
+        if max_regions < 1:
+            raise OptionError(
+                f"max_regions is {max_regions}.\n  Expected 1 or more.", code="unknown_option"
+            )
+        Writing.checked(tasks, language, max_new_tokens, temperature)
+        settings = MaskGeneration.of(self._model.config.mask_generation, generation)
+        found = find_masks(self._segment, self.size_wh, settings, max_regions)
+        if not found:
+            return []
+        regions = self.perceive(
+            [Mask(item.mask) for item in found], tasks=tasks, language=language,
+            max_new_tokens=max_new_tokens, temperature=temperature,
+        )  # fmt: skip
+        return [
+            replace(region, score=item.score) for region, item in zip(regions, found, strict=True)
+        ]
 
     @torch.inference_mode()
     def _segment(self, prompts: Sequence[Prompt]) -> RegionFeatures:

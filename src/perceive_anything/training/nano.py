@@ -11,6 +11,16 @@ from perceive_anything.training.config import ModelConfig
 POINTER_WIDTH = 64
 # Memories a frame reads: SAM 2 has 7; more than clips are long in training do harm (docs/log.md).
 NUM_MEMORIES = 4
+# Half of its single clicks get a score below 0.4, its logits are soft; a box around what a click
+# found makes the better mask.
+MASK_GENERATION = {
+    "pred_iou_thresh": 0.6,
+    "stability_score_thresh": 0.75,
+    "stability_score_offset": 0.25,
+    "multimask_output": False,
+    "box_refinement": True,
+    "min_mask_region_area": 100,
+}
 
 
 def nano_config(sizes: ModelConfig) -> PamConfig:
@@ -75,4 +85,5 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         text_config=text,
         render_prompts=True,
         video_captions=False,
+        mask_generation=MASK_GENERATION,
     )

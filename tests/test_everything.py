@@ -1,0 +1,154 @@
+"""Everything mode: which masks count, by hand; what nano finds; what the command line says."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from perceive_anything import Box, Mask, Perceiver
+from perceive_anything.cli import main
+from perceive_anything.errors import OptionError
+from perceive_anything.masks import without_small_parts
+from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.sessions.everything import (
+    MaskGeneration,
+    distinct,
+    find_masks,
+    good_masks,
+    point_grid,
+)
+
+SIDE = 16
+ALL = MaskGeneration(points_per_side=2, pred_iou_thresh=0.5, stability_score_thresh=0.9)
+
+
+def square(top, left, size, sure=9.0):
+    logits = torch.full((SIDE, SIDE), -sure)
+    logits[top : top + size, left : left + size] = sure
+    return logits
+
+
+def answers(rows):
+    """Rows of ((logits, score) of the masks 0 to 3)."""
+    logits = torch.stack([torch.stack([mask for mask, _ in row]) for row in rows])
+    scores = torch.tensor([[score for _, score in row] for row in rows])
+    nothing = torch.zeros(len(rows))
+    return RegionFeatures(logits[:, 0], logits, scores, nothing, nothing, nothing)
+
+
+def test_masks_need_a_score_and_a_firm_edge():
+    soft = square(0, 0, 8, sure=0.5)
+    empty = torch.full((SIDE, SIDE), -9.0)
+    row = [(square(0, 0, 9), 0.9), (square(0, 0, 8), 0.6), (soft, 0.9), (empty, 0.9)]
+    logits, scores = good_masks(answers([row]), ALL)
+    assert scores.tolist() == pytest.approx([0.6])
+    assert torch.equal(logits[0], square(0, 0, 8))
+    single = replace(ALL, multimask_output=False)
+    assert good_masks(answers([row]), single)[1].tolist() == pytest.approx([0.9])
+
+
+def test_of_two_that_are_nearly_one_the_surer_stays():
+    masks = torch.stack([square(0, 0, 8), square(0, 0, 9), square(8, 8, 4)]) > 0
+    assert distinct(masks, torch.tensor([0.7, 0.8, 0.6]), 0.7).tolist() == [1, 2]
+    assert distinct(masks, torch.tensor([0.7, 0.8, 0.6]), 0.9).tolist() == [1, 0, 2]
+    assert distinct(masks[:0], torch.zeros(0), 0.7).tolist() == []
+
+
+def test_the_largest_come_first_and_seen_once():
+    asked = []
+
+    def decode(points):
+        asked.extend(point.xy[0] for point in points)
+        small, large = (square(10, 10, 3), 0.9), (square(0, 0, 8), 0.8)
+        return answers([[small, small, large, small] for _ in points])
+
+    found = find_masks(decode, (32, 32), ALL)
+    assert asked == [(8.0, 8.0), (24.0, 8.0), (8.0, 24.0), (24.0, 24.0)]
+    assert [item.score for item in found] == [0.8, 0.9]
+    assert [item.mask.sum() for item in found] == [256, 36]
+    assert len(find_masks(decode, (32, 32), ALL, most=1)) == 1
+
+
+def test_boxes_refine_what_points_found():
+    asked = []
+
+    def decode(prompts):
+        asked.extend(prompts)
+        if isinstance(prompts[0], Box):
+            return answers([[(square(2, 4, 6), 0.9)] * 4 for _ in prompts])
+        return answers([[(square(2, 4, 5), 0.3)] * 4 for _ in prompts])
+
+    refined = replace(ALL, box_refinement=True, multimask_output=False)
+    (found,) = find_masks(decode, (32, 16), refined)
+    assert asked[4:] == [Box(8, 2, 18, 7)]
+    assert found.score == 0.9
+    assert found.mask.sum() == 12 * 6
+
+
+def test_a_users_settings_go_before_the_models():
+    models = {"pred_iou_thresh": 0.6, "box_refinement": True}
+    own = MaskGeneration.of(models, {"pred_iou_thresh": 0.3})
+    assert (own.pred_iou_thresh, own.box_refinement) == (0.3, True)
+    assert own.stability_score_thresh == MaskGeneration().stability_score_thresh == 0.95
+
+
+def test_the_grid_covers_the_picture():
+    points = np.array(point_grid((60, 30), 3))
+    assert points.min(0).tolist() == [10, 5]
+    assert points.max(0).tolist() == [50, 25]
+    assert len(points) == 9
+
+
+def test_small_holes_and_islands_go():
+    mask = np.zeros((20, 20), bool)
+    mask[2:12, 2:12] = True
+    mask[5, 5] = False
+    mask[16:18, 16:18] = True
+    cleaned = without_small_parts(mask, 5)
+    assert cleaned.sum() == 100
+    assert cleaned[5, 5]
+    assert np.array_equal(without_small_parts(mask, 0), mask)
+    only = np.zeros((20, 20), bool)
+    only[3, 3] = True
+    assert without_small_parts(only, 5).sum() == 1  # the largest island stays
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"points_per_side": 0}, {"pred_iou_thresh": 1.5}, {"min_mask_region_area": -1}]
+)
+def test_settings_out_of_range_are_an_error(wrong):
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        MaskGeneration(**wrong)
+
+
+def test_nano_finds_and_names_regions():
+    image = Perceiver.from_pretrained().image(data.coffee())
+    regions = image.everything(max_regions=3, tasks=["recognize"], points_per_side=6)
+    assert 1 <= len(regions) <= 3
+    areas = [region.mask.sum() for region in regions]
+    assert areas == sorted(areas, reverse=True)
+    for region in regions:
+        assert region.label
+        assert isinstance(region.prompt, Mask)
+        assert 0 < region.score <= 1
+    assert image.everything(points_per_side=2, pred_iou_thresh=1.0) == []
+    with pytest.raises(OptionError, match="point_per_side"):
+        image.everything(point_per_side=2)
+    with pytest.raises(OptionError, match="max_regions is 0"):
+        image.everything(max_regions=0)
+
+
+def test_the_command_line_finds_regions_too(tmp_path, capsys):
+    from PIL import Image
+
+    path = tmp_path / "coffee.png"
+    Image.fromarray(data.coffee()).save(path)
+    arguments = ["image", str(path), "--everything", "--task", "segment", "--json", "-"]
+    assert main([*arguments, "--max-regions", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 1 <= len(found["regions"]) <= 2
+    assert main([*arguments, "--box", "1,1,50,50"]) == 2
+    assert "Leave one of the two out" in capsys.readouterr().err
