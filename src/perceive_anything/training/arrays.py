@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perceive_anything.training.checkpoint import write_text
+
 
 def digest(parts: Iterable[object]) -> str:
     """A short key of anything that prints itself fully."""
@@ -58,9 +60,7 @@ class ArrayCache:
         return json.loads(self.progress_file.read_text()) if self.progress_file.exists() else {}
 
     def _write_progress(self, done: int) -> None:
-        fresh = self.progress_file.with_suffix(".new")
-        fresh.write_text(json.dumps({"done": done, "key": self.key}))
-        fresh.replace(self.progress_file)
+        write_text(self.progress_file, json.dumps({"done": done, "key": self.key}))
 
     @property
     def num_done(self) -> int:

@@ -35,6 +35,13 @@ class Learning:
     averages: dict[str, Tensor] = field(default_factory=dict)
 
 
+def write_text(file: Path, text: str) -> None:
+    """Write a small file at once: it is the old one or the new one, whenever the process dies."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(file)
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The tensor without gradient, gathered from all processes if it is sharded."""
     tensor = tensor.detach()

@@ -106,7 +106,7 @@ def _activations(config: PamConfig, tokens: int, recipe: PamRecipe) -> float:
 
 
 def dry_run(recipe: PamRecipe, report: Report = print) -> Needs:
-    """Say what a recipe takes, then do one step of it with a toy of the same classes.
+    """Say what a recipe takes; a toy of the same classes does a step of pictures, one of clips.
 
     Args:
         recipe: Of kind "pam".
@@ -146,11 +146,10 @@ def _toy_step(recipe: PamRecipe, folder: Path, report: Report) -> None:
         PamProcessor.from_pretrained(NANO).tokenizer,
         image_rows=model.config.image_rows,
     )
-    sources = [
-        Source([record], WrittenTexts(), 1.0) for record in (toy_picture(folder), toy_clip(folder))
-    ]
-    stage = make_stage(toy, model, processor, sources)
-    run_stage(toy, stage, folder, accelerator, {}, report)
+    for record in (toy_picture(folder), toy_clip(folder)):
+        stage = make_stage(toy, model, processor, [Source([record], WrittenTexts(), 1.0)])
+        report(f"a toy learns from a {record.id}:")
+        run_stage(toy, stage, folder / record.id, accelerator, {}, report)
 
 
 def _noise(folder: Path, name: str) -> ByteRange:

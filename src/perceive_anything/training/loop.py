@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from perceive_anything.errors import ConfigError, require_package
-from perceive_anything.training.checkpoint import Learning, load_checkpoint, save_checkpoint, whole
+from perceive_anything.training.checkpoint import (
+    Learning,
+    load_checkpoint,
+    save_checkpoint,
+    whole,
+    write_text,
+)
 from perceive_anything.training.config import StageConfig
 from perceive_anything.training.stage import Stage, to_device
 from perceive_anything.training.zero import load_zero, save_zero, set_up_zero, uses_zero
@@ -242,7 +248,7 @@ class _Loop:
             lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
             whole_lines = [line for line in lines if line.endswith("\n")]
             kept = [line for line in whole_lines if json.loads(line)["step"] < start]
-            file.write_text("".join(kept), encoding="utf-8")
+            write_text(file, "".join(kept))
 
 
 def _number(step: int, place: int, batches: int, accelerator: Accelerator) -> int:

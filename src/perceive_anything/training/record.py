@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perceive_anything.config import Settings
 from perceive_anything.errors import ConfigError
+from perceive_anything.training.checkpoint import write_text
 
 RUN_FILE = "run.json"
 PACKAGES = ("perceive-anything", "torch", "transformers", "accelerate", "safetensors", "numpy")
@@ -55,7 +56,7 @@ def claim_folder(
         )
     if write:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        write_text(file, json.dumps(facts, indent=2))
     return {name: json.dumps(value) for name, value in facts.items()}
 
 
