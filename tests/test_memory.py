@@ -35,7 +35,7 @@ from perceive_anything.training.memory import (
 from perceive_anything.training.nano import nano_config
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "nano_cpu.yaml"
-SIDE, FRAMES, CLIPS = 64, 4, 3
+SIDE, FRAMES, CLIPS, NANO_SIDE = 64, 4, 3, 384
 SIZES = ModelConfig(
     image_size=SIDE, sam_width=64, sam_heads=2, text_width=32, text_layers=1, text_heads=2,
     vocab_size=400,
@@ -120,7 +120,7 @@ def test_a_batch_of_clips_is_followed_like_each_alone(model, cache, maker):
 
 def moving_disc(num_frames):
     """A red disc that moves to the right over a grey ramp, at the size of the embedded model."""
-    rows, columns = np.mgrid[:320, :320]
+    rows, columns = np.mgrid[:NANO_SIDE, :NANO_SIDE]
     frames = np.repeat(np.repeat(rows[None, ..., None] // 2, num_frames, 0), 3, 3).astype(np.uint8)
     masks = np.stack([np.hypot(columns - 100 - 50 * t, rows - 150) < 45 for t in range(num_frames)])
     frames[masks] = (220, 30, 30)
@@ -130,7 +130,9 @@ def moving_disc(num_frames):
 def test_only_memory_learns_and_the_loss_falls(tmp_path):
     """One clip over and over, with the embedded decoder: a random one has nothing to answer."""
     model, clip = Perceiver.from_pretrained().model, moving_disc(2)
-    maker = SimpleNamespace(side=320, num_frames=2, seed=0, backgrounds=[], make=lambda index: clip)
+    maker = SimpleNamespace(
+        side=NANO_SIDE, num_frames=2, seed=0, backgrounds=[], make=lambda index: clip
+    )
     cache = ClipCache(tmp_path / "clips", maker, 1, trunk_of(model))
     cache.build(lambda _: None)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 BENCHMARKS = ("packs", "masklets", "captions")
-CLIPS, CLIP_FRAMES, CLIP_SEED = 40, 12, 1
+# The same clips for every model, whatever its input side.
+CLIPS, CLIP_FRAMES, CLIP_SIDE, CLIP_SEED = 40, 12, 384, 1
 
 
 @app.command(name="eval")
@@ -105,7 +106,7 @@ def _masklets(pam: Perceiver, records: list[ImageRecord], limit: int | None) -> 
     from perceive_anything.data.masklets import MaskletMaker
     from perceive_anything.evaluation.tracking import evaluate_masklets
 
-    maker = MaskletMaker(records, pam.processor.side, CLIP_FRAMES, CLIP_SEED)
+    maker = MaskletMaker(records, CLIP_SIDE, CLIP_FRAMES, CLIP_SEED)
     clips = (maker.make(number) for number in range(limit or CLIPS))
     scores = evaluate_masklets(pam, clips, report=_report)
     return {"clips": limit or CLIPS, "frames": CLIP_FRAMES, **scores}

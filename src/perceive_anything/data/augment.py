@@ -83,9 +83,14 @@ def paste_view(
 
 
 def iter_views(
-    records: Iterable[ImageRecord], side: int, num_crops: int, num_pastes: int, seed: int
+    records: Iterable[ImageRecord],
+    side: int,
+    num_crops: int,
+    num_pastes: int,
+    seed: int,
+    num_maskless: int = 0,
 ) -> Iterator[View]:
-    """Views of training records: `num_crops` crops a photo with masks, then `num_pastes` pastes.
+    """Views of training records, in random order.
 
     Args:
         records: Training records; those of the val split must not be among them.
@@ -93,6 +98,7 @@ def iter_views(
         num_crops: Crops of each photo that has an object mask.
         num_pastes: Pasted views in all.
         seed: Seed of all chance.
+        num_maskless: Crops of each photo whose regions have no masks (one object a photo).
     """
     rng = random.Random(seed)
     records = list(records)
@@ -100,7 +106,9 @@ def iter_views(
     photos = [record for record in photos if record.regions[0].kind != "whole-image"]
     sources = [(record, r) for record in records for r in record.regions if _is_cutout(r)]
     backgrounds = [record for record in records if 2 * min(record.size_wh) >= side]
+    maskless = [r for r in records if r.regions and all(g.rle is None for g in r.regions)]
     jobs = [("crop", record) for record in photos for _ in range(num_crops)]
+    jobs += [("crop", record) for record in maskless for _ in range(num_maskless)]
     if sources and backgrounds:
         jobs += [("paste", rng.choice(backgrounds)) for _ in range(num_pastes)]
     rng.shuffle(jobs)

@@ -42,6 +42,36 @@ class StageConfig(Settings):
     checkpoint_every_s: float = 600.0
 
 
+class LanguageConfig(StageConfig):
+    """A language stage, and what keeps it from learning its pictures by heart.
+
+    Attributes:
+        perceiver: Whether perceiver and semantic projector learn.
+        spelling: Weight of the loss that lets the semantic rows spell the label.
+        meaning: Weight of what the semantic rows must tell of a region besides its label, see
+            `training.meaning`.
+        smoothing: Share of the wanted label that is spread over all others.
+        dropped: Share of the tapped channels that is dropped, and on average one and a half times
+            as many cells.
+        both_labels: Ask for the label in both languages, besides `per_row` other texts.
+        label_weight: How much a label's token counts beside one of the other texts.
+        label_rows: Further regions a step of which only the label is asked, and which the language
+            model reads without their image rows.
+        mixed: Largest share of another region's semantic rows in a region's; half of them are
+            mixed. What the model has not seen before looks like a mixture, too.
+    """
+
+    perceiver: bool = True
+    spelling: float = 0.3
+    meaning: float = 0.0
+    smoothing: float = 0.0
+    dropped: float = 0.0
+    both_labels: bool = False
+    label_weight: float = 1.0
+    label_rows: int = 0
+    mixed: float = 0.0
+
+
 class ModelConfig(Settings):
     """Sizes of a model that is trained from nothing (EfficientNet-Lite2 trunk, Qwen2 text)."""
 
@@ -59,11 +89,13 @@ class ViewsConfig(Settings):
 
     Attributes:
         crops: Crops of every photo with masks.
+        maskless: Crops of every photo whose regions have no masks.
         pastes: Pictures with pasted cut-outs.
         limit: Keep only this many of them.
     """
 
     crops: int = 2
+    maskless: int = 0
     pastes: int = 1500
     limit: int | None = None
 
@@ -209,8 +241,8 @@ class Recipe(Settings):
     pretraining: StageConfig
     segmentation: StageConfig
     memory: StageConfig = NO_STAGE
-    alignment: StageConfig
-    finetuning: StageConfig
+    alignment: LanguageConfig
+    finetuning: LanguageConfig
 
     @property
     def needs_regions(self) -> bool:

@@ -16,6 +16,8 @@ ALIGNMENT_PARTS = (
     "perceiver", "image_projector", "semantic_projector", "image_newline", "semantic_newline",
 )  # fmt: skip
 
+ROW_PARTS = ("perceiver", "semantic_projector")
+
 
 @torch.no_grad()
 def initialise(model: PamForConditionalGeneration) -> None:

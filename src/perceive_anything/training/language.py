@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,14 @@ from torch.nn import functional as F
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.training.meaning import RowMeaning
 from perceive_anything.training.regions import TrainingRegion
 from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
 
 IGNORE = -100
+OTHER_TASKS = ("explain", "caption", "describe")
+LABELS = 0.5
 TextWriter = Callable[[TrainingRegion, random.Random, str], dict[str, str]]
 
 
@@ -32,11 +35,12 @@ class Branch:
 
     ids: list[int]
     num_question: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageDraw:
-    """Which regions (rows of the sampler's list) and their branches."""
+    """Which regions (rows of the sampler's list) and their branches; the last only have labels."""
 
     rows: list[int]
     branches: list[list[Branch]]
@@ -54,6 +58,9 @@ class LanguageSampler:
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
         zh_share: Share of the texts that are Chinese.
+        both_labels: Ask for the label in both languages, besides `num_tasks` other texts.
+        num_labels: Further regions a batch of which only the label is asked, in both languages.
+        label_weight: How much a label's token counts beside one of the other texts.
     """
 
     def __init__(
@@ -67,9 +74,14 @@ class LanguageSampler:
         seed: int,
         source_weights: dict[str, float],
         zh_share: float = 0.35,
+        both_labels: bool = False,
+        num_labels: int = 0,
+        label_weight: float = 1.0,
     ) -> None:
         self.regions, self.write, self.processor = list(regions), write, processor
         self.num_regions, self.num_tasks, self.seed = num_regions, num_tasks, seed
+        self.both_labels, self.num_labels = both_labels, num_labels
+        self.label_weight = label_weight
         self.zh_share = zh_share
         counts = Counter(r.region.label for r in self.regions)
         self.weights = [
@@ -79,19 +91,32 @@ class LanguageSampler:
     def draw(self, number: int) -> LanguageDraw:
         """What batch `number` is made of."""
         rng = random.Random(f"{self.seed}/{number}")
-        rows = rng.choices(range(len(self.regions)), self.weights, k=self.num_regions)
-        return LanguageDraw(rows, [self._branches(self.regions[row], rng) for row in rows])
+        count = self.num_regions + self.num_labels
+        rows = rng.choices(range(len(self.regions)), self.weights, k=count)
+        branches = [
+            self._branches(self.regions[row], rng, only_label=place >= self.num_regions)
+            for place, row in enumerate(rows)
+        ]
+        return LanguageDraw(rows, branches)
 
-    def _branches(self, region: TrainingRegion, rng: random.Random) -> list[Branch]:
+    def _branches(
+        self, region: TrainingRegion, rng: random.Random, *, only_label: bool
+    ) -> list[Branch]:
         if not self.num_tasks:
             return []
-        others = rng.sample(("explain", "caption", "describe"), self.num_tasks - 1)
+        labels: tuple[tuple[str, str | None], ...] = (("recognize", None),)
+        if self.both_labels or only_label:
+            labels = (("recognize", "en"), ("recognize", "zh"))
+        count = 0 if only_label else self.num_tasks - (not self.both_labels)
+        others = [(task, None) for task in rng.sample(OTHER_TASKS, count)]
         branches = []
-        for task in ("recognize", *others):
-            language = "zh" if rng.random() < self.zh_share else "en"
+        for task, fixed in (*labels, *others):
+            language = fixed or ("zh" if rng.random() < self.zh_share else "en")
             answer = self.write(region, rng, language).get(task)
             if answer:
-                branches.append(make_branch(self.processor, task, language, answer))
+                branch = make_branch(self.processor, task, language, answer)
+                weight = self.label_weight if task == "recognize" else 1.0
+                branches.append(replace(branch, weight=weight))
         return branches
 
 
@@ -119,21 +144,33 @@ class PackedBranches:
         targets: (R, T) the id that each position must predict, -100 where none.
         position_ids: (R, P + T); every branch starts at P.
         mask: (R, 1, P + T, P + T) bool, True where attention is allowed.
+        weights: (R, T) how much each prediction counts.
     """
 
     ids: Tensor
     targets: Tensor
     position_ids: Tensor
     mask: Tensor
+    weights: Tensor
 
 
-def pack_branches(rows: Sequence[Sequence[Branch]], num_prefix: int) -> PackedBranches:
-    """Lay the branches of each region side by side; none sees another."""
+def pack_branches(
+    rows: Sequence[Sequence[Branch]], num_prefix: int, left_out: tuple[int, int] = (0, 0)
+) -> PackedBranches:
+    """Lay the branches of each region side by side; none sees another.
+
+    Args:
+        rows: Branches of each region.
+        num_prefix: Length of the prefix.
+        left_out: Place in the prefix, and how many rows are left out there; positions go on as if
+            they were not.
+    """
     longest = max(sum(len(branch.ids) for branch in row) for row in rows)
     total, num_rows = num_prefix + longest, len(rows)
     ids = torch.zeros(num_rows, longest, dtype=torch.long)
     targets = torch.full((num_rows, longest), IGNORE)
     positions = torch.arange(total).repeat(num_rows, 1)
+    weights = torch.ones(num_rows, longest)
     owner = torch.full((num_rows, total), -1)
     owner[:, :num_prefix] = 0
     for row, branches in enumerate(rows):
@@ -148,16 +185,19 @@ def pack_branches(rows: Sequence[Sequence[Branch]], num_prefix: int) -> PackedBr
                 len(branch.ids)
             )
             owner[row, num_prefix + start : num_prefix + end] = number
+            weights[row, start:end] = branch.weight
             start = end
     causal = torch.ones(total, total, dtype=torch.bool).tril()
     same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == 0)
-    return PackedBranches(ids, targets, positions, (same & causal)[:, None])
+    place, count = left_out
+    positions[:, place:] += count
+    return PackedBranches(ids, targets, positions, (same & causal)[:, None], weights)
 
 
 def answer_loss(
     model: PamForConditionalGeneration, prefix_RPD: Tensor, packed: PackedBranches
 ) -> Tensor:
-    """Mean cross entropy of the answers; logits are made only where an answer is predicted."""
+    """Weighted mean cross entropy of the answers; logits are made only where one is predicted."""
     language_model = model.language_model
     texts = model.get_input_embeddings()(packed.ids)
     hidden = language_model.model(
@@ -167,20 +207,61 @@ def answer_loss(
         use_cache=False,
     ).last_hidden_state[:, prefix_RPD.shape[1] :]
     wanted = packed.targets != IGNORE
-    return F.cross_entropy(language_model.lm_head(hidden[wanted]), packed.targets[wanted])
+    logits, weights = language_model.lm_head(hidden[wanted]), packed.weights[wanted]
+    losses = F.cross_entropy(logits, packed.targets[wanted], reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+def drop_parts(regions: RegionFeatures, share: float) -> RegionFeatures:
+    """Leave out a share of each region's tapped channels, and of its cells up to three times it."""
+    embedding = F.dropout2d(regions.embedding, share)
+    num_regions, _, *cells = embedding.shape
+    shares = 3 * share * torch.rand(num_regions, 1, 1, 1, device=embedding.device)
+    kept = torch.rand(num_regions, 1, *cells, device=embedding.device) >= shares
+    return replace(regions, embedding=embedding * kept)
+
+
+def mix_rows(rows_RSD: Tensor, most: float) -> Tensor:
+    """Half of the regions get some of another region's rows, at most that share."""
+    draws = torch.rand(2, len(rows_RSD), 1, 1, device=rows_RSD.device)
+    share = most * draws[0] * (draws[1] < 0.5)
+    others = torch.randperm(len(rows_RSD), device=rows_RSD.device)
+    return (1 - share) * rows_RSD + share * rows_RSD[others]
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageBatch:
-    """Tapped tensors of R regions, the tokens (R, S) of their labels, and answers if any."""
+    """R regions to learn from.
+
+    Attributes:
+        regions: Their tapped tensors.
+        spelled: (R, S) tokens of their labels.
+        packed: Answers of the first regions, if any.
+        labels: Labels of the others, which are read without image rows.
+        means: Means in the regions and the labels' numbers, for `RowMeaning`.
+    """
 
     regions: RegionFeatures
     spelled: Tensor
     packed: PackedBranches | None
+    labels: PackedBranches | None
+    means: tuple[Tensor, Tensor, Tensor] | None
 
 
 class LanguageStage(Stage[LanguageBatch]):
-    """Tapped tensors -> perceiver -> language model -> losses."""
+    """Tapped tensors -> perceiver -> language model -> losses.
+
+    Args:
+        model: What learns.
+        processor: Gives token ids.
+        tapped: What SAM 2 says of the sampler's regions.
+        sampler: Draws the batches.
+        spelling: Weight of the loss that lets the semantic rows spell the label.
+        smoothing: Share of the spelled label that is spread over all tokens.
+        dropped: Share of the tapped tensors that is left out, see `drop_parts`.
+        mixed: Largest share of another region's semantic rows, see `mix_rows`.
+        meaning: Heads that the rows must satisfy, and their weight.
+    """
 
     def __init__(
         self,
@@ -189,9 +270,15 @@ class LanguageStage(Stage[LanguageBatch]):
         tapped: TappedCache,
         sampler: LanguageSampler,
         spelling: float = 0.3,
+        smoothing: float = 0.0,
+        dropped: float = 0.0,
+        mixed: float = 0.0,
+        meaning: tuple[RowMeaning, float] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.tapped, self.sampler, self.spelling = model, tapped, sampler, spelling
+        self.smoothing, self.dropped, self.mixed = smoothing, dropped, mixed
+        self.meaning, self.meaning_weight = meaning or (None, 0.0)
         self.seed = sampler.seed
         self.head_ids = nn.Buffer(torch.tensor(processor.head_ids()), persistent=False)
         self.spelled = spelled_labels(
@@ -205,25 +292,45 @@ class LanguageStage(Stage[LanguageBatch]):
 
     def batch(self, number: int) -> LanguageBatch:
         """Regions by chance, with some of their texts."""
-        draw = self.sampler.draw(number)
-        config = self.model.config
-        packed = None
-        if any(draw.branches):
-            packed = pack_branches(draw.branches, len(self.head_ids) + config.image_rows)
-        return LanguageBatch(self.tapped.regions_at(draw.rows), self.spelled[draw.rows], packed)
+        draw, num_head = self.sampler.draw(number), len(self.head_ids)
+        split, num_rows = self.sampler.num_regions, self.model.config.image_rows
+        first, others = draw.branches[:split], draw.branches[split:]
+        cells = num_rows - self.num_semantic - 2  # beside the newlines
+        short = num_head + num_rows - cells
+        return LanguageBatch(
+            self.tapped.regions_at(draw.rows),
+            self.spelled[draw.rows],
+            pack_branches(first, num_head + num_rows) if any(first) else None,
+            pack_branches(others, short, (num_head, cells)) if others else None,
+            None if self.meaning is None else (
+                *self.tapped.means_at(draw.rows), self.meaning.labels[draw.rows]
+            ),
+        )  # fmt: skip
 
     def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
         """Terms of the loss: the answers if any, and the label that the rows spell."""
-        visual = self.model.visual_rows(batch.regions)
+        regions = drop_parts(batch.regions, self.dropped) if self.dropped else batch.regions
+        visual = self.model.visual_rows(regions)
         semantic = visual[:, -1 - self.num_semantic : -1]
         terms = {}
+        if batch.means is not None:
+            meant = self.meaning(semantic, *batch.means)
+            terms |= {name: self.meaning_weight * term for name, term in meant.items()}
         if self.spelling:
             loss = self.spelling_loss(semantic, batch.spelled)
             terms["spelling"] = self.spelling * loss
         if batch.packed is not None:
-            head = self.model.get_input_embeddings()(self.head_ids)
-            prefix = torch.cat([head.expand(len(visual), -1, -1), visual], 1)
+            rest = visual[:, -1:]
+            if self.mixed:
+                semantic = mix_rows(semantic, self.mixed)
+            image = visual[:, : -1 - self.num_semantic]
+            head = self.model.get_input_embeddings()(self.head_ids).expand(len(visual), -1, -1)
+            split = len(batch.packed.ids)
+            prefix = torch.cat([head, image, semantic, rest], 1)[:split]
             terms["text"] = answer_loss(self.model, prefix, batch.packed)
+            if batch.labels is not None:
+                short = torch.cat([head, image[:, -1:], semantic, rest], 1)[split:]
+                terms["labels"] = LABELS * answer_loss(self.model, short, batch.labels)
         return terms
 
     def spelling_loss(self, semantic_RSD: Tensor, label_RS: Tensor) -> Tensor:
@@ -233,7 +340,12 @@ class LanguageStage(Stage[LanguageBatch]):
         like these words are rows that it understands.
         """
         logits = semantic_RSD @ self.model.get_input_embeddings().weight.T
-        return F.cross_entropy(logits.flatten(0, 1), label_RS.flatten(), ignore_index=IGNORE)
+        return F.cross_entropy(
+            logits.flatten(0, 1),
+            label_RS.flatten(),
+            ignore_index=IGNORE,
+            label_smoothing=self.smoothing,
+        )
 
 
 def spelled_labels(processor: PamProcessor, labels: Sequence[str], length: int) -> Tensor:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from perceive_anything.assets import NANO
@@ -24,16 +25,18 @@ from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
 from perceive_anything.data.sources import fingerprint
 from perceive_anything.data.tokenizer import train_tokenizer
+from perceive_anything.errors import ConfigError
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
 from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.tasks import TEXT_TASKS
-from perceive_anything.training.config import Recipe, StageConfig
+from perceive_anything.training.config import LanguageConfig, Recipe, StageConfig
 from perceive_anything.training.export import save_model
 from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
 from perceive_anything.training.initialise import (
     ALIGNMENT_PARTS,
+    ROW_PARTS,
     freeze_all_but,
     initialise,
     start_memory,
@@ -41,6 +44,7 @@ from perceive_anything.training.initialise import (
 )
 from perceive_anything.training.language import LanguageSampler, LanguageStage
 from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
+from perceive_anything.training.meaning import RowMeaning
 from perceive_anything.training.memory import (
     IMAGE_REGIONS,
     IMAGES,
@@ -65,7 +69,7 @@ from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
-SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
+SYNTHETIC_REGIONS, TASK_TEXT_REPEATS, MEANING_SAMPLE = 6000, 200, 1500
 
 
 class Run:
@@ -94,6 +98,12 @@ class Run:
         self.contexts: dict[tuple[int, int], RegionContext] = {}
         with self.accelerator.main_process_first():
             self.processor = self.make_processor()
+        if self.processor.side != recipe.model.image_size:
+            raise ConfigError(
+                f'"{recipe.start_from}" reads images of side {self.processor.side}, the recipe '
+                f"{recipe.model.image_size}.\n  Set model.image_size to that of the model.",
+                code="bad_config",
+            )
         self.model = PamForConditionalGeneration(nano_config(recipe.model))
         initialise(self.model)
         self.trunk = self.model.sam.vision_encoder.backbone
@@ -168,7 +178,7 @@ class Run:
             train = list(read_packs(self.data, split="train"))
             made = iter_views(
                 train, self.recipe.model.image_size, self.recipe.views.crops,
-                self.recipe.views.pastes, self.recipe.seed,
+                self.recipe.views.pastes, self.recipe.seed, self.recipe.views.maskless,
             )  # fmt: skip
             made = islice(made, self.recipe.views.limit)
             self.report(f"{write_pack(views, made)} augmented views")
@@ -234,14 +244,18 @@ class Run:
         def encode(rows: Sequence[int]) -> ImageFeatures:
             return image_features(self.model, self.cache.read(rows)[0].to(self.model.device))
 
+        def head_maps(rows: Sequence[int]) -> Tensor:
+            fine = self.cache.read(rows)[0].to(self.model.device)
+            return self.trunk.coarser_stages(fine)[-1]
+
         with self.accelerator.main_process_first():
             self.tapped = TappedCache(
                 self.folder / "tapped", self.regions, self.model, encode, self.cache.key,
-                self.recipe.seed,
+                self.recipe.seed, head_maps if self.recipe.alignment.meaning else None,
             )  # fmt: skip
             self.tapped.build(self.report)
 
-    def teach_language(self, name: str, settings: StageConfig, parts: tuple[str, ...]) -> None:
+    def teach_language(self, name: str, settings: LanguageConfig, parts: tuple[str, ...]) -> None:
         """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
         sampler = LanguageSampler(
             self.regions,
@@ -251,10 +265,26 @@ class Run:
             num_tasks=settings.per_row,
             seed=self.recipe.seed,
             source_weights={item.source: item.weight for item in self.recipe.sources},
+            both_labels=settings.both_labels,
+            num_labels=settings.label_rows,
+            label_weight=settings.label_weight,
         )
-        freeze_all_but(self.model, parts)
-        stage = LanguageStage(self.model, self.processor, self.tapped, sampler)
+        fixed = () if settings.perceiver else ROW_PARTS
+        freeze_all_but(self.model, tuple(part for part in parts if part not in fixed))
+        meaning = (self.row_meaning(settings), settings.meaning) if settings.meaning else None
+        stage = LanguageStage(
+            self.model, self.processor, self.tapped, sampler,
+            settings.spelling, settings.smoothing, settings.dropped, settings.mixed, meaning,
+        )  # fmt: skip
         self.train(name, stage, settings)
+
+    def row_meaning(self, settings: LanguageConfig) -> RowMeaning:
+        """Heads for the semantic rows of the run's regions."""
+        every = max(1, len(self.regions) // MEANING_SAMPLE)
+        sample = self.tapped.means_at(range(0, len(self.regions), every))
+        names = [region.region.label for region in self.regions]
+        width = self.model.config.text_config.hidden_size
+        return RowMeaning(width, names, sample, self.classifier, settings.smoothing)
 
     def train(self, name: str, stage: Stage, settings: StageConfig) -> None:
         """One stage, with the trunk's batch norms left alone."""

@@ -163,9 +163,7 @@ class SegmentationSampler:
                 chosen.append(region)
                 prompts.append(self.prompt(region, rng, num_clicks))
         cells = self.side // 4
-        target = np.stack(
-            [box_mask(r.box_xyxy, cells, 4) if r.mask is None else r.soft_mask() for r in chosen]
-        )
+        target = np.stack([target_mask(region, cells) for region in chosen])
         return SegmentationDraw(
             [group[0].row for group in groups], index, chosen, prompts, torch.from_numpy(target),
             torch.tensor([r.mask is not None for r in chosen]),
@@ -192,6 +190,11 @@ class SegmentationSampler:
             return mask_prompt(region.soft_mask())
         click = click_prompt(region.soft_mask(), 4, rng, 1)
         return SimulatedPrompt(box.clicks + click.clicks)
+
+
+def target_mask(region: TrainingRegion, cells: int) -> np.ndarray:
+    """A region's mask as (cells, cells) floats of 4 x 4 pixels; else the inside of its box."""
+    return box_mask(region.box_xyxy, cells, 4) if region.mask is None else region.soft_mask()
 
 
 def box_mask(box_xyxy: tuple[float, ...], cells: int, cell: float) -> np.ndarray:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.segmenter import ImageFeatures, RegionFeatures
@@ -23,12 +25,13 @@ from perceive_anything.training.prompts import (
     stack_prompts,
 )
 from perceive_anything.training.regions import TrainingRegion
+from perceive_anything.training.segmentation import masked_mean, target_mask
 
 PICTURES = 8
 
 
 class TappedCache(ArrayCache):
-    """What SAM 2 says of each region for one prompt of it.
+    """What SAM 2 says of each region for one prompt of it, and what is known of its meaning.
 
     Args:
         folder: Made if missing.
@@ -37,6 +40,8 @@ class TappedCache(ArrayCache):
         encode: Gives what SAM 2 keeps of the pictures in some rows.
         pictures: Stands for the pictures and their order.
         seed: Seed of the prompts.
+        head_maps: Gives what an ImageNet classifier sees in the pictures in some rows; its mean in
+            each annotated region is kept, too.
     """
 
     def __init__(
@@ -47,13 +52,18 @@ class TappedCache(ArrayCache):
         encode: Callable[[Sequence[int]], ImageFeatures],
         pictures: str,
         seed: int,
+        head_maps: Callable[[Sequence[int]], Tensor] | None = None,
     ) -> None:
         self.regions, self.model, self.encode, self.seed = regions, model, encode, seed
+        self.head_maps = head_maps
         width, cells = model.config.perceiver_config.hidden_size, model.sam.image_size // 16
         shapes = {"embedding": (width, cells, cells), "mask_tokens": (2, width)}
+        if head_maps is not None:
+            head_width = model.sam.vision_encoder.backbone.config.head_channels
+            shapes |= {"inside": (width,), "head": (head_width,)}
         weights = [float(p.detach().double().abs().sum()) for p in model.sam.parameters()]
         places = [f"{r.row} {r.region.id}" for r in regions]
-        key = digest([pictures, seed, *weights, *places])
+        key = digest([pictures, seed, *weights, *places, *([] if head_maps is None else shapes)])
         super().__init__(folder, shapes, len(regions), key)
 
     @torch.no_grad()
@@ -65,10 +75,18 @@ class TappedCache(ArrayCache):
             group = pictures[start : start + PICTURES]
             index = [i for i, rows in enumerate(group) for _ in rows]
             prompts = [self._prompt(row) for rows in group for row in rows]
-            features = self.encode([self.regions[rows[0]].row for rows in group])
+            pictured = [self.regions[rows[0]].row for rows in group]
+            features = self.encode(pictured)
             tensors = stack_prompts(prompts, index, self.model.sam.image_size)
             regions = self.model.segment(features, tensors.to(self.model.device))
-            self.append([regions.embedding, regions.mask_tokens])
+            means = []
+            if self.head_maps is not None:
+                side, wanted = self.model.sam.image_size // 4, [i for rows in group for i in rows]
+                masks = np.stack([target_mask(self.regions[i], side) for i in wanted])
+                target = torch.from_numpy(masks).to(self.model.device)
+                maps = (regions.embedding, self.head_maps(pictured)[tensors.image_index])
+                means = [masked_mean(one, target) for one in maps]
+            self.append([regions.embedding, regions.mask_tokens, *means])
             if start % (50 * PICTURES) == 0:
                 report(f"tapped tensors: {self.num_done}/{self.num_rows}")
 
@@ -85,4 +103,9 @@ class TappedCache(ArrayCache):
     def regions_at(self, rows: Sequence[int]) -> RegionFeatures:
         """The tapped tensors of the given rows; the fields of masks are empty."""
         empty = torch.zeros(0)
-        return RegionFeatures(empty, empty, empty, empty, *self.read(rows))
+        return RegionFeatures(empty, empty, empty, empty, *self.read(rows)[:2])
+
+    def means_at(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Means inside the annotated regions: of the tapped embedding, of the head maps."""
+        inside, head = (torch.from_numpy(array[list(rows)]).float() for array in self.arrays[2:])
+        return inside, head
