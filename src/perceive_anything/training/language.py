@@ -278,7 +278,8 @@ class LanguageStage(Stage[LanguageBatch]):
         super().__init__()
         self.model, self.tapped, self.sampler, self.spelling = model, tapped, sampler, spelling
         self.smoothing, self.dropped, self.mixed = smoothing, dropped, mixed
-        self.meaning, self.meaning_weight = meaning or (None, 0.0)
+        self.meaning: RowMeaning | None = meaning[0] if meaning else None
+        self.meaning_weight = meaning[1] if meaning else 0.0
         self.seed = sampler.seed
         self.head_ids = nn.Buffer(torch.tensor(processor.head_ids()), persistent=False)
         self.spelled = spelled_labels(
@@ -312,7 +313,7 @@ class LanguageStage(Stage[LanguageBatch]):
         regions = drop_parts(batch.regions, self.dropped) if self.dropped else batch.regions
         visual = self.model.visual_rows(regions)
         semantic = visual[:, -1 - self.num_semantic : -1]
-        terms = {}
+        terms: dict[str, Tensor] = {}
         if batch.means is not None:
             meant = self.meaning(semantic, *batch.means)
             terms |= {name: self.meaning_weight * term for name, term in meant.items()}
