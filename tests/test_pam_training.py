@@ -24,9 +24,8 @@ from perceive_anything.config import load_config
 from perceive_anything.data.schema import RegionRecord, TrackRecord
 from perceive_anything.data.shards import write_shards
 from perceive_anything.errors import ConfigError
-from perceive_anything.modeling import PamForConditionalGeneration
-from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
-from perceive_anything.modeling.sizes import config_of_size
+from perceive_anything.modeling.processing import PamProcessor
+from perceive_anything.modeling.sizes import config_of_size, random_model
 from perceive_anything.training.config import PamRecipe, PartsConfig, StageConfig
 from perceive_anything.training.drawing import draw_prompt, known_frames, on_frame
 from perceive_anything.training.export import save_model
@@ -46,13 +45,7 @@ COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220)}
 def toy(tmp_path_factory):
     """A finished model with random weights."""
     torch.manual_seed(0)
-    model = PamForConditionalGeneration(config_of_size("tiny"))
-    side = model.config.image_size
-    processor = PamProcessor(
-        PamImageProcessor(size={"height": side, "width": side}),
-        PamProcessor.from_pretrained(NANO).tokenizer,
-        image_rows=model.config.image_rows,
-    )
+    model, processor = random_model("tiny")
     folder = tmp_path_factory.mktemp("toy")
     save_model(model, processor, folder)
     return folder

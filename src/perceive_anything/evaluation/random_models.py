@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from perceive_anything.assets import NANO
 from perceive_anything.errors import OptionError
-from perceive_anything.modeling import PamForConditionalGeneration
-from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
-from perceive_anything.modeling.sizes import SIZES, config_of_size
+from perceive_anything.modeling.sizes import SIZES, random_model
 from perceive_anything.pipeline import (
     Perceiver,
     accelerate,
@@ -45,11 +42,5 @@ def random_perceiver(
     if size not in SIZES:
         raise OptionError(unknown("random model", size, tuple(SIZES)), code="unknown_model")
     torch.manual_seed(0)
-    model = PamForConditionalGeneration(config_of_size(size))
-    side = model.sam.image_size
-    processor = PamProcessor(
-        PamImageProcessor(size={"height": side, "width": side}),
-        PamProcessor.from_pretrained(NANO).tokenizer,
-        image_rows=model.config.image_rows,
-    )
+    model, processor = random_model(size)
     return Perceiver(accelerate(model.to(place, precision), quantize, False), processor, name)

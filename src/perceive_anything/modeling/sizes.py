@@ -1,12 +1,12 @@
-"""Configurations of PAM by size: the published ones and a toy.
-
-Knows settings only.
-"""
+"""PAM by size, the published ones and a toy: configurations, and models with random weights."""
 
 from __future__ import annotations
 
+from perceive_anything.assets import NANO
 from perceive_anything.modeling.configuration import PamConfig, PamPerceiverConfig
 from perceive_anything.modeling.convert.sizes import sam_config_of_size, sam_config_of_yaml
+from perceive_anything.modeling.model import PamForConditionalGeneration
+from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 
 # The language model's width, layers, heads, key-value heads, inner width and vocabulary.
 SIZES = {
@@ -50,3 +50,15 @@ def config_of_size(name: str) -> PamConfig:
         perceiver_config=PamPerceiverConfig(),
         text_config=text,
     )
+
+
+def random_model(name: str) -> tuple[PamForConditionalGeneration, PamProcessor]:
+    """A model of a key of `SIZES` with random weights; it reads and writes nano's words."""
+    model = PamForConditionalGeneration(config_of_size(name))
+    side = model.config.image_size
+    processor = PamProcessor(
+        PamImageProcessor(size={"height": side, "width": side}),
+        PamProcessor.from_pretrained(NANO).tokenizer,
+        image_rows=model.config.image_rows,
+    )
+    return model, processor

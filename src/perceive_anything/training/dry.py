@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from perceive_anything.assets import NANO
 from perceive_anything.data.schema import (
     ByteRange,
     ClipRecord,
@@ -22,8 +21,8 @@ from perceive_anything.data.schema import (
     TrackRecord,
 )
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration
-from perceive_anything.modeling.processing import CLIP_FRAMES, PamImageProcessor, PamProcessor
-from perceive_anything.modeling.sizes import config_of_size
+from perceive_anything.modeling.processing import CLIP_FRAMES
+from perceive_anything.modeling.sizes import config_of_size, random_model
 from perceive_anything.training.config import PamRecipe
 from perceive_anything.training.drawing import Source
 from perceive_anything.training.loop import Report, make_accelerator
@@ -139,13 +138,7 @@ def _toy_step(recipe: PamRecipe, folder: Path, report: Report) -> None:
     few = {"steps": 1, "rows": 2, "per_row": 2, "batches": 2 * accelerator.num_processes}
     settings = recipe.training.model_copy(update=few | {"workers": 0})
     toy = recipe.model_copy(update={"training": settings})
-    model = PamForConditionalGeneration(config_of_size("tiny"))
-    side = model.config.image_size
-    processor = PamProcessor(
-        PamImageProcessor(size={"height": side, "width": side}),
-        PamProcessor.from_pretrained(NANO).tokenizer,
-        image_rows=model.config.image_rows,
-    )
+    model, processor = random_model("tiny")
     for record in (toy_picture(folder), toy_clip(folder)):
         stage = make_stage(toy, model, processor, [Source([record], WrittenTexts(), 1.0)])
         report(f"a toy learns from a {record.id}:")
