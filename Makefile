@@ -1,13 +1,14 @@
 # `make run` answers for a real photo, `make test` checks everything; both set up .venv by themselves.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+CORE := .venv/.core
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt
-DEV := hypothesis import-linter jsonschema mypy pytest ruff scikit-image types-jsonschema types-PyYAML
+DEV := httpx hypothesis import-linter jsonschema mypy pytest ruff schemathesis scikit-image selenium types-jsonschema types-PyYAML
 
 .PHONY: run test lint format
 
-run: $(STAMP)
+run: $(CORE)
 	$(BIN)/python examples/chelsea.py
 
 test: lint
@@ -24,8 +25,12 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 # torch first and by its exact version: a range would let pip prefer a build with CUDA.
-$(STAMP): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[train]" $(DEV)
+	$(PIP) --editable . scikit-image
+	touch $(CORE)
+
+$(STAMP): $(CORE)
+	$(PIP) --editable ".[train,serve,demo,engine,ray,eval]" $(DEV)
 	touch $(STAMP)
