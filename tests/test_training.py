@@ -295,6 +295,7 @@ def test_a_finished_model_keeps_what_its_perceiver_reads():
         rows=[0, 1],
         image_index=[0, 1],
         prompts=[mask_prompt(target[0].numpy())] * 2,
+        rounds=[0, 0],
         target_RHW=target,
         has_mask=torch.tensor([True, True]),
         regions=[],

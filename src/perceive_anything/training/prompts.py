@@ -60,8 +60,7 @@ def click_prompt(
     near = _grow(inside) & ~(mask > 0)
     clicks = []
     for label in labels:
-        cells = np.argwhere(inside if label or not near.any() else near)
-        y, x = cells[rng.randrange(len(cells))]
+        y, x = random_cell(inside if label or not near.any() else near, rng)
         clicks.append(
             ((x + rng.random()) * cell, (y + rng.random()) * cell, label if near.any() else 1)
         )
@@ -70,13 +69,31 @@ def click_prompt(
 
 def central_click(mask: np.ndarray, cell: float) -> SimulatedPrompt:
     """The click furthest from the region's edge, as SAM is evaluated with one point."""
-    inside = np.pad(mask >= min(0.5, float(mask.max())), 1)
+    y, x = deepest_cell(mask >= min(0.5, float(mask.max())))
+    return SimulatedPrompt((click_at(x, y, cell, 1),))
+
+
+def click_at(x: int, y: int, cell: float, label: int) -> Click:
+    """A click in the middle of a cell."""
+    return (x + 0.5) * cell, (y + 0.5) * cell, label
+
+
+def random_cell(cells: np.ndarray, rng: random.Random) -> tuple[int, int]:
+    """Row and column of any set cell."""
+    found = np.argwhere(cells)
+    y, x = found[rng.randrange(len(found))]
+    return int(y), int(x)
+
+
+def deepest_cell(cells: np.ndarray) -> tuple[int, int]:
+    """Row and column of the set cell furthest from any that is not set."""
+    inside = np.pad(cells, 1)
     depth = np.zeros(inside.shape)
     while inside.any():
         depth += inside
         inside = _shrink(inside)
-    y, x = np.unravel_index(depth[1:-1, 1:-1].argmax(), mask.shape)
-    return SimulatedPrompt((((x + 0.5) * cell, (y + 0.5) * cell, 1),))
+    y, x = np.unravel_index(depth[1:-1, 1:-1].argmax(), cells.shape)
+    return int(y), int(x)
 
 
 def mask_prompt(mask: np.ndarray) -> SimulatedPrompt:

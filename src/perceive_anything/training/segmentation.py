@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from perceive_anything.modeling.segmenter import (
 )
 from perceive_anything.modeling.tracking import PamSam2VideoModel
 from perceive_anything.training.config import StageConfig
+from perceive_anything.training.corrections import corrected_prompts
 from perceive_anything.training.features import FeatureCache
 from perceive_anything.training.loop import TRUNK_BLOCKS
 from perceive_anything.training.losses import segmentation_loss
@@ -45,6 +47,8 @@ SEGMENTATION_PARTS = (
 )  # fmt: skip
 TRUNK_PARTS = tuple(f"{TRUNK_BLOCKS}{group}." for group in (2, 3, 4))  # strides 8 and 16
 TAPPED_WEIGHT = 2.0
+CORRECTED = 0.25
+CELL = 4  # pixels of the model input a cell of a target
 
 
 def learning_parts(settings: StageConfig) -> tuple[str, ...]:
@@ -133,6 +137,7 @@ class SegmentationDraw:
     image_index: list[int]
     regions: list[TrainingRegion]
     prompts: list[SimulatedPrompt]
+    rounds: list[int]
     target_RHW: Tensor
     has_mask: Tensor
 
@@ -151,28 +156,28 @@ class SegmentationSampler:
     def draw(self, number: int) -> SegmentationDraw:
         """Regions of `images` records, at most `regions` of each."""
         rng = random.Random(f"{self.seed}/{number}")
-        num_clicks = rng.randint(2, 7)
         groups = [
             rng.choice(self.without if self.without and rng.random() < 0.2 else self.with_mask)
             for _ in range(self.images)
         ]
-        index, chosen, prompts = [], [], []
+        index, chosen, prompts, rounds = [], [], [], []
         for position, group in enumerate(groups):
             for region in rng.sample(group, min(len(group), self.max_regions)):
                 index.append(position)
                 chosen.append(region)
-                prompts.append(self.prompt(region, rng, num_clicks))
+                prompts.append(self.prompt(region, rng))
+                corrected = region.mask is not None and rng.random() < CORRECTED
+                rounds.append(rng.randint(1, 3) if corrected and prompts[-1].mask is None else 0)
         cells = self.side // 4
         target = np.stack([target_mask(region, cells) for region in chosen])
         return SegmentationDraw(
-            [group[0].row for group in groups], index, chosen, prompts, torch.from_numpy(target),
+            [group[0].row for group in groups], index, chosen, prompts, rounds,
+            torch.from_numpy(target),
             torch.tensor([r.mask is not None for r in chosen]),
         )  # fmt: skip
 
-    def prompt(
-        self, region: TrainingRegion, rng: random.Random, num_clicks: int
-    ) -> SimulatedPrompt:
-        """A prompt of a random kind: 30 % box, 45 % one click, the rest clicks, mask, box + click.
+    def prompt(self, region: TrainingRegion, rng: random.Random) -> SimulatedPrompt:
+        """A prompt of a random kind: 30 % box, 55 % one click, the rest clicks, mask, box + click.
 
         Half of the single clicks are central, as people click.
         """
@@ -180,12 +185,12 @@ class SegmentationSampler:
         box = box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1, 0.15)))
         if region.mask is None or kind < 0.3:
             return box
-        if kind < 0.5:
+        if kind < 0.575:
             return central_click(region.soft_mask(), 4)
-        if kind < 0.75:
+        if kind < 0.85:
             return click_prompt(region.soft_mask(), 4, rng, 1)
         if kind < 0.9:
-            return click_prompt(region.soft_mask(), 4, rng, num_clicks)
+            return click_prompt(region.soft_mask(), 4, rng, rng.randint(2, 4))
         if kind < 0.97:
             return mask_prompt(region.soft_mask())
         click = click_prompt(region.soft_mask(), 4, rng, 1)
@@ -212,6 +217,8 @@ class SegmentationBatch:
     Attributes:
         fine_BCHW: The trunk's maps at stride 4.
         prompts: One row a region.
+        rounds_R: How many clicks are still to be made on mistakes.
+        chance: Seed of these clicks.
         target_RHW: Soft masks; the inside of the box where there is none.
         has_mask: (R,) bool.
         names: The regions' labels.
@@ -219,6 +226,8 @@ class SegmentationBatch:
 
     fine_BCHW: Tensor
     prompts: PromptTensors
+    rounds_R: Tensor
+    chance: str
     target_RHW: Tensor
     has_mask: Tensor
     names: list[str]
@@ -254,6 +263,8 @@ class SegmentationStage(Stage[SegmentationBatch]):
         return SegmentationBatch(
             self.cache.read(draw.rows)[0],
             stack_prompts(draw.prompts, draw.image_index, self.sampler.side),
+            torch.tensor(draw.rounds),
+            f"{self.seed}/{number}",
             draw.target_RHW,
             draw.has_mask,
             [region.region.label for region in draw.regions],
@@ -261,8 +272,13 @@ class SegmentationStage(Stage[SegmentationBatch]):
 
     def forward(self, batch: SegmentationBatch) -> dict[str, Tensor]:
         """Terms of the loss; their sum is minimised."""
-        fine_BCHW, prompts, seen = batch.fine_BCHW, batch.prompts, batch.has_mask
-        regions = self.model.segment(image_features(self.model, fine_BCHW), prompts)
+        fine_BCHW, seen = batch.fine_BCHW, batch.has_mask
+        features = image_features(self.model, fine_BCHW)
+        prompts = corrected_prompts(
+            partial(self.model.segment, features), batch.prompts, batch.target_RHW,
+            batch.rounds_R, CELL, random.Random(batch.chance),
+        )  # fmt: skip
+        regions = self.model.segment(features, prompts)
         terms = segmentation_loss(take_rows(regions, seen), batch.target_RHW[seen])
         if self.head is not None:
             head_maps = self.head.head_maps(fine_BCHW)[prompts.image_index]
