@@ -1,5 +1,7 @@
 """Made-up clips: the same for a seed, exact masks, objects that are seen, leave and return."""
 
+import random
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -80,6 +82,25 @@ def test_object_pixels_are_where_the_mask_says(records):
             assert (blueness[outside] < 0).all()
             checked += inside.sum()
     assert checked > 10_000
+
+
+def test_companions_are_one_layer_more_and_tracked_objects_stay_what_they_were(records):
+    """The same chance without and with them: only the layer beside the object is new."""
+    plain = MaskletMaker(records, SIDE, 8, seed=3)
+    maker = MaskletMaker(records, SIDE, 8, seed=3, companions=1.0)
+    followed = 0
+    for seed in range(40):
+        before, tracked_before = plain._layers(random.Random(seed))
+        after, tracked = maker._layers(random.Random(seed))
+        assert len(after) == len(before) + 1
+        for old, new in zip(tracked_before, tracked, strict=True):
+            assert np.array_equal(before[old].centres, after[new].centres)
+        clip = maker.make(seed)
+        assert clip.masks[0].any((1, 2)).all()
+        assert (clip.masks.sum(1) <= 1).all()
+        paths = [layer.centres - after[tracked[-1]].centres for layer in after]
+        followed += sum(0 < np.ptp(path, 0).max() < 0.2 for path in paths)
+    assert followed >= 15  # two thirds move along, the rest are copies with a path of their own
 
 
 def test_objects_cover_each_other_and_never_share_a_pixel(clips):

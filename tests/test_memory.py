@@ -131,8 +131,9 @@ def test_only_memory_learns_and_the_loss_falls(tmp_path):
     """One clip over and over, with the embedded decoder: a random one has nothing to answer."""
     model, clip = Perceiver.from_pretrained().model, moving_disc(2)
     maker = SimpleNamespace(
-        side=NANO_SIDE, num_frames=2, seed=0, backgrounds=[], make=lambda index: clip
-    )
+        side=NANO_SIDE, num_frames=2, seed=0, companions=0.0, backgrounds=[],
+        make=lambda index: clip,
+    )  # fmt: skip
     cache = ClipCache(tmp_path / "clips", maker, 1, trunk_of(model))
     cache.build(lambda _: None)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -22,6 +22,7 @@ from perceive_anything.masks import decode_rle, mask_area, mask_to_box_xyxy
 MIN_VISIBLE_FIRST = 0.6
 MIN_OBJECT_SHARE = 0.008
 ABSENCE_SHARE = 0.17
+TWIN_SHARE = 0.35
 KNOT_FRAMES = 4
 MAX_TRIES = 40
 
@@ -101,12 +102,20 @@ class MaskletMaker:
         side: Side of the square frames in pixels.
         num_frames: Frames of a clip.
         seed: Seed of all chance.
+        companions: Share of the clips in which a tracked object has something that moves along
+            with it, as a hand on a thing, or a second copy of it that goes its own way.
     """
 
     def __init__(
-        self, records: Iterable[ImageRecord], side: int, num_frames: int, seed: int
+        self,
+        records: Iterable[ImageRecord],
+        side: int,
+        num_frames: int,
+        seed: int,
+        companions: float = 0.0,
     ) -> None:
         self.side, self.num_frames, self.seed = side, num_frames, seed
+        self.companions = companions
         records = list(records)
         self.backgrounds = [r for r in records if 2 * min(r.size_wh) >= side]
         groups: dict[str, list[tuple[ImageRecord, RegionRecord]]] = defaultdict(list)
@@ -140,7 +149,25 @@ class MaskletMaker:
         layers = [background, *objects, *occluders]
         if rng.random() < 0.3 and len(tracked) == 1:
             layers[1], layers[-1], tracked = layers[-1], layers[1], [len(layers) - 1]
+        if self.companions and rng.random() < self.companions:
+            owner = rng.choice([index for index in tracked if index])
+            place = owner + rng.randint(0, 1)  # behind it or in front
+            layers.insert(place, self._companion(layers[owner], rng))
+            tracked = [index + (index >= place) for index in tracked]
         return layers, tracked
+
+    def _companion(self, owner: _Layer, rng: random.Random) -> _Layer:
+        """What makes an object hard to tell: its own copy, or something that it carries along."""
+        extents = max(owner.picture.size) * owner.scales / self.side
+        if rng.random() < TWIN_SHARE:
+            return self._object(rng, 0.7 * extents[0], 1.1 * extents[0], owner.picture)
+        layer = self._object(rng, 0.4 * extents[0], 0.9 * extents[0])
+        direction = rng.uniform(0, 2 * math.pi)
+        reach = rng.uniform(0.3, 0.6) * extents[:, None]
+        offset = reach * np.array([math.cos(direction), math.sin(direction)])
+        return replace(
+            layer, centres=owner.centres + offset + _path(rng, self.num_frames, 2, 0.03, 0.15)
+        )
 
     def _background(self, rng: random.Random) -> _Layer:
         record = rng.choice(self.backgrounds)
@@ -157,9 +184,15 @@ class MaskletMaker:
         centres = 0.5 + np.clip(wander, -1, 1) * np.maximum(spare, 0)
         return _Layer(picture, centres, scales, np.zeros(self.num_frames), shape)
 
-    def _object(self, rng: random.Random, smallest: float, largest: float) -> _Layer:
+    def _object(
+        self,
+        rng: random.Random,
+        smallest: float,
+        largest: float,
+        picture: Image.Image | None = None,
+    ) -> _Layer:
         """A cut-out of `smallest`..`largest` of the side that wanders, grows and turns."""
-        picture = self._cutout(rng)
+        picture = picture or self._cutout(rng)
         count = self.num_frames
         size = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
         speed = rng.choice((0.3, 0.7, 1.0, 1.5))

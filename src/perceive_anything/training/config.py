@@ -113,10 +113,12 @@ class ClipsConfig(Settings):
     Attributes:
         count: How many.
         frames: Frames of each.
+        companions: Share in which something moves along with an object or looks like it.
     """
 
     count: int = 500
     frames: int = 6
+    companions: float = 0.0
 
 
 class PartsConfig(Settings):

@@ -111,7 +111,9 @@ def frame_maps(sam: PamSam2VideoModel, fine_BCHW: Tensor) -> list[Tensor]:
 def _clip_digest(maker: MaskletMaker) -> str:
     """Stands for how clips are made and from what."""
     first, records = maker.make(0), [record.id for record in maker.backgrounds]
-    return digest([maker.num_frames, *records, sha256(first.frames.tobytes()).hexdigest()])
+    return digest(
+        [maker.num_frames, maker.companions, *records, sha256(first.frames.tobytes()).hexdigest()]
+    )
 
 
 @dataclass(frozen=True, slots=True)

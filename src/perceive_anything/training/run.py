@@ -214,7 +214,9 @@ class Run:
         if not settings.steps:
             return
         records = read_packs(self.data, split="train")
-        maker = MaskletMaker(records, self.recipe.model.image_size, clips.frames, self.recipe.seed)
+        maker = MaskletMaker(
+            records, self.recipe.model.image_size, clips.frames, self.recipe.seed, clips.companions
+        )
         with self.accelerator.main_process_first():
             cache = ClipCache(self.folder / "clips", maker, clips.count, self.trunk)
             cache.build(self.report)
