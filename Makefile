@@ -4,9 +4,9 @@ BIN := .venv/bin
 CORE := .venv/.core
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint constraints.txt
-DEV := httpx hypothesis import-linter jsonschema mypy pytest ruff schemathesis scikit-image selenium types-jsonschema types-PyYAML
+DEV := httpx hypothesis import-linter jsonschema mypy pytest ruff schemathesis scikit-image selenium types-jsonschema types-PyYAML mkdocstrings-python zensical
 
-.PHONY: run test lint format
+.PHONY: run test lint format docs
 
 run: $(CORE)
 	$(BIN)/python examples/chelsea.py
@@ -23,6 +23,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	$(BIN)/zensical build --strict
 
 # torch first and by its exact version: a range would let pip prefer a build with CUDA.
 $(CORE): pyproject.toml constraints.txt

@@ -1,7 +1,8 @@
-"""What the README tells people to type works."""
+"""Every page of the documentation is part of the site, and what it shows runs."""
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from fixture_checkpoint import SAM_PREFIX
 from skimage import data
 
@@ -16,18 +18,29 @@ from perceive_anything.media import save_image
 from perceive_anything.video_writer import VideoWriter
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {"README.md": ROOT / "README.md"} | {
+    str(page.relative_to(ROOT)): page for page in sorted((ROOT / "docs").rglob("*.md"))
+}
+PLACEHOLDERS = ("PACKS", "MY_FOLDER", "PHOTO", "DIR")  # what only the reader has
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page].read_text("utf-8"), re.DOTALL)
+
+
 COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    (page, line.split("#")[0].strip())
+    for page in PAGES
+    for block in blocks(page, "bash")
     for line in block.splitlines()
     if line.startswith("perceive ")
 ]
-RUNNABLE = [line for line in COMMANDS if "PACKS" not in line]
+RUNNABLE = [item for item in COMMANDS if not any(word in item[1] for word in PLACEHOLDERS)]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """Where a reader stands after `make run`, with a clip of his own."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     save_image(data.chelsea(), tmp_path / "out" / "chelsea.png")
@@ -38,7 +51,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def put_released(command, folder, released, state):
-    """A small checkpoint where the README has a published one, and SAM 2's file beside it."""
+    """A small checkpoint where the text has a published one, and SAM 2's file beside it."""
     for name in ("PAM-1.5B", "pam15"):
         if name in command and f"convert PAM-1.5B {name}" not in command:
             (folder / name).symlink_to(released)
@@ -53,7 +66,7 @@ def run(arguments, folder):
     )
 
 
-@pytest.mark.parametrize("command", RUNNABLE)
+@pytest.mark.parametrize("command", sorted({command for _, command in RUNNABLE}))
 def test_command(command, folder, released, state):
     put_released(command, folder, released, state)
     done = run(["-m", "perceive_anything.cli", *shlex.split(command)[1:]], folder)
@@ -61,7 +74,7 @@ def test_command(command, folder, released, state):
     assert done.stdout.strip() or "--jsonl" in command
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if "PACKS" in line])
+@pytest.mark.parametrize("command", sorted({c for _, c in COMMANDS if "PACKS" in c}))
 def test_training_commands_name_missing_data(command, folder):
     arguments = command.replace("recipes/", f"{ROOT}/recipes/").replace("runs/nano/model", "nano")
     done = run(["-m", "perceive_anything.cli", *shlex.split(arguments)[1:]], folder)
@@ -69,15 +82,12 @@ def test_training_commands_name_missing_data(command, folder):
     assert "PACKS" in done.stderr
 
 
-def test_python_snippets(folder):
-    """Read from top to bottom they are one program."""
-    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (folder / "snippet.py").write_text("\n".join(snippets), "utf-8")
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_of_a_page_is_one_program(page, folder):
+    (folder / "snippet.py").write_text("\n".join(blocks(page, "python")), "utf-8")
     done = run(["snippet.py"], folder)
     assert done.returncode == 0, done.stderr
-    assert (folder / "out" / "region.png").exists()
-    assert (folder / "out" / "clip.mp4").exists()
-    assert "EndEvent" in done.stdout
+    assert done.stdout.strip()
 
 
 def test_example(folder):
@@ -85,3 +95,31 @@ def test_example(folder):
     assert done.returncode == 0, done.stderr
     assert "label" in done.stdout
     assert (folder / "out" / "chelsea_overlay.png").exists()
+
+
+def test_every_page_is_in_the_navigation():
+    def leaves(item):
+        if isinstance(item, str):
+            yield item
+        else:
+            for child in item.values() if isinstance(item, dict) else item:
+                yield from leaves(child)
+
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
+    assert sorted(f"docs/{page}" for page in leaves(navigation)) == sorted(
+        set(PAGES) - {"README.md"}
+    )
+
+
+def test_the_site_builds_strictly(tmp_path):
+    pytest.importorskip("zensical")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for name in ("docs", "src"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors")
+        )
+    done = run(["-m", "zensical", "build", "--strict"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    home = (tmp_path / "out" / "site" / "index.html").read_text("utf-8")
+    assert "Perceive Anything" in home
+    assert not re.search(r'(src|href)="https?://fonts', home)
