@@ -35,6 +35,9 @@ def test_golden_answers(pam, case):
     assert mask_iou(region.mask, decode_rle(case["mask"])) > 0.98
     assert region.score == pytest.approx(case["score"], abs=0.02)
     assert region.texts == case["texts"]
+    assert region.label_confidence == pytest.approx(case["label_confidence"], abs=0.05)
+    assert region.uncertain == case["uncertain"]
+    assert dict(region.log_probabilities) == pytest.approx(case["log_probability"], abs=0.05)
 
 
 def test_the_mask_covers_the_cat(pam):

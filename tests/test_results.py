@@ -67,6 +67,24 @@ def test_the_json_of_a_result_is_valid_and_keeps_the_order() -> None:
     assert "label" not in found["regions"][1]
 
 
+def test_a_label_in_doubt_says_so_in_json_and_in_pictures(photo: np.ndarray) -> None:
+    sure = dataclasses.replace(
+        make_region(), label_confidence=0.31, log_probabilities={"label": -0.25, "caption": -1.5}
+    )
+    unsure = dataclasses.replace(sure, uncertain=True)
+    found = make_result(sure, unsure).to_json()
+    jsonschema.validate(found, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    assert [region["uncertain"] for region in found["regions"]] == [False, True]
+    assert found["regions"][0]["log_probability"] == {"label": -0.25, "caption": -1.5}
+    assert [sure.title, unsure.title, make_region(2, label=None).title] == [
+        "cat",
+        "cat?",
+        "region 2",
+    ]
+    assert (sure.plot(photo) != unsure.plot(photo)).any()
+    assert "uncertain" not in make_region().to_json()
+
+
 def test_coco_of_region_and_of_result() -> None:
     region = make_region()
     assert region.to_coco(image_id=7)["image_id"] == 7

@@ -10,6 +10,7 @@ from perceive_anything import Box, Perceiver
 from perceive_anything.errors import MediaError, OptionError, PromptError
 from perceive_anything.events import CaptionEvent, EndEvent, FrameEvent
 from perceive_anything.sessions import stream as stream_module
+from perceive_anything.sessions.regions import Written
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def prompts_seen(monkeypatch):
 
     def write(model, processor, rows, task, writing, previous=None):
         seen.append((rows.shape[1], task, writing.language, previous))
-        return [f"caption {len(seen)}"]
+        return [Written(f"caption {len(seen)}", -0.5)]
 
     monkeypatch.setattr("perceive_anything.sessions.regions.write_text", write)
     return seen

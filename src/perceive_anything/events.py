@@ -25,6 +25,8 @@ class TextChunk:
         final: Whether the text is complete now.
         log_probability: Of the final piece: mean of the logarithms of the probabilities of all
             tokens of the text, its end among them.
+        label_confidence: Of the final piece of a label: how likely it is right, 0..1.
+        uncertain: Of the final piece of a label: it is more likely wrong than right.
     """
 
     region: int
@@ -32,6 +34,8 @@ class TextChunk:
     text: str
     final: bool = False
     log_probability: float | None = None
+    label_confidence: float | None = None
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,8 @@ class CaptionEvent:
     """A stream describes what a region did; its time and text are as in `CaptionSpan`.
 
     `track` is the region's id. `reason` says why it is told now: "interval", "change", "absent"
-    (the region was not there) or "end".
+    (the region was not there) or "end". `log_probability` is the mean over the tokens of the text;
+    None if the model did not write it.
     """
 
     track: int
@@ -123,6 +128,7 @@ class CaptionEvent:
     end_frame: int
     text: str
     reason: str
+    log_probability: float | None = None
 
     @property
     def time_s(self) -> float:
@@ -137,6 +143,8 @@ class CaptionEvent:
     def to_dict(self) -> dict[str, Any]:
         """The line of `--jsonl`; docs/event.schema.json describes it."""
         said = {"track": self.track, **self.span.to_json(), "reason": self.reason}
+        if self.log_probability is not None:
+            said["log_probability"] = self.log_probability
         return export.event_line("caption", self.time_s, **said)
 
     def to_lines(self) -> list[dict[str, Any]]:

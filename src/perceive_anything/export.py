@@ -68,6 +68,8 @@ def region_to_json(
     score: float,
     texts: Mapping[str, str | None],
     label_confidence: float | None = None,
+    uncertain: bool = False,
+    log_probabilities: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """One entry of "regions"; texts that were not asked for are left out.
 
@@ -79,6 +81,8 @@ def region_to_json(
         score: 0..1.
         texts: Text by field name (`label`, `explanation`, `caption`, `description`).
         label_confidence: 0..1, None without a label.
+        uncertain: Whether the label is in doubt; not said without a confidence.
+        log_probabilities: Mean log-probability of the tokens of each text by field name.
 
     Returns:
         The object that docs/result.schema.json calls "region".
@@ -93,6 +97,11 @@ def region_to_json(
     entry.update({name: text for name, text in texts.items() if text is not None})
     if label_confidence is not None:
         entry["label_confidence"] = round(float(label_confidence), 4)
+        entry["uncertain"] = bool(uncertain)
+    if log_probabilities:
+        entry["log_probability"] = {
+            name: round(float(value), 4) for name, value in log_probabilities.items()
+        }
     return entry
 
 

@@ -38,6 +38,10 @@ class Region:
         caption: One concise sentence.
         description: A detailed caption.
         label_confidence: How likely the label is right, 0..1; None without a label.
+        uncertain: The label is more likely wrong than right; False for models whose confidence was
+            never fitted.
+        log_probabilities: By field name of each text that was written: mean of the logarithms of
+            the probabilities of its tokens, its end among them.
     """
 
     id: int
@@ -50,11 +54,18 @@ class Region:
     caption: str | None = None
     description: str | None = None
     label_confidence: float | None = None
+    uncertain: bool = False
+    log_probabilities: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def texts(self) -> dict[str, str | None]:
         """The four texts by field name."""
         return {name: getattr(self, name) for name in export.TEXT_FIELDS}
+
+    @property
+    def title(self) -> str:
+        """What is written beside it in pictures: "cat", "cat?" if uncertain, or its number."""
+        return title(self.id, self.label, uncertain=self.uncertain)
 
     def __repr__(self) -> str:
         """Short: the mask is named by its shape."""
@@ -74,6 +85,8 @@ class Region:
             score=self.score,
             texts=self.texts,
             label_confidence=self.label_confidence,
+            uncertain=self.uncertain,
+            log_probabilities=self.log_probabilities,
         )
 
     def to_coco(self, image_id: int = 1, category_id: int = 1) -> dict[str, Any]:
@@ -241,6 +254,21 @@ class RegionChunk:
     text: str
 
 
+def title(region_id: int, label: str | None, *, uncertain: bool) -> str:
+    """The name of a region where there is little room.
+
+    Args:
+        region_id: Of the region or track.
+        label: Its label, if it has one.
+        uncertain: Whether the label is in doubt.
+
+    Example:
+        >>> title(0, "cat", uncertain=True)
+        'cat?'
+    """
+    return label + "?" * uncertain if label else f"region {region_id}"
+
+
 def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     """Refuse a path whose ending names no format we write.
 
@@ -309,7 +337,7 @@ def _plot(regions: tuple[Region, ...], image: npt.NDArray[np.uint8]) -> npt.NDAr
         image,
         masks=[region.mask for region in regions],
         boxes_xyxy=[region.box_xyxy for region in regions],
-        labels=[region.label or f"region {region.id}" for region in regions],
+        labels=[region.title for region in regions],
         prompts=[export.prompt_to_json(region.prompt) for region in regions],
     )
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from perceive_anything import export
 from perceive_anything.errors import MediaError, OptionError
 from perceive_anything.masks import BoolMask, decode_rle, encode_rle, mask_to_box_xyxy
-from perceive_anything.results import Region, check_target, unwritable, write_json
+from perceive_anything.results import Region, check_target, title, unwritable, write_json
 
 if TYPE_CHECKING:
     from perceive_anything.types import Frame, Prompt
@@ -155,6 +155,8 @@ class Track:
         description: A detailed caption.
         spans: Captions of parts of the video, in time order; there need not be any.
         label_confidence: How likely the label is right, 0..1; None without a label.
+        uncertain: As in `Region`.
+        log_probabilities: As in `Region`.
 
     Raises:
         ValueError: The points are not in time order or lack the prompted frame.
@@ -172,6 +174,8 @@ class Track:
     description: str | None = None
     spans: tuple[CaptionSpan, ...] = ()
     label_confidence: float | None = None
+    uncertain: bool = False
+    log_probabilities: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Check the points."""
@@ -216,6 +220,11 @@ class Track:
         """The four texts by field name."""
         return {name: getattr(self, name) for name in export.TEXT_FIELDS}
 
+    @property
+    def title(self) -> str:
+        """What is written beside it in pictures; as `Region.title`."""
+        return title(self.id, self.label, uncertain=self.uncertain)
+
     def __repr__(self) -> str:
         """Short: the frames are counted, not listed."""
         width, height = self.size_wh
@@ -249,6 +258,8 @@ class Track:
             score=point.score,
             **self.texts,
             label_confidence=self.label_confidence,
+            uncertain=self.uncertain,
+            log_probabilities=self.log_probabilities,
         )
 
     def caption_at(self, frame: int) -> str | None:
@@ -423,7 +434,7 @@ def _plot(tracks: Sequence[Track], image: Pixels, frame: int) -> Pixels:
     return draw_video_frame(
         image,
         masks=[point.mask for _, point in present],
-        labels=[track.label or f"region {track.id}" for track, _ in present],
+        labels=[track.title for track, _ in present],
         captions=[track.caption_at(frame) or "" for track, _ in present],
         color_ids=[track.id for track, _ in present],
     )

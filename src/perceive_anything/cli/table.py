@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from perceive_anything.results import ImageResult, Region
+    from perceive_anything.tracks import Track
 
 
 def print_result(result: ImageResult, overlay: Path | None = None) -> None:
@@ -78,7 +79,12 @@ def _fields(region: Region) -> list[tuple[str, str]]:
         ("box", ",".join(str(value) for value in region.box_xyxy)),
         ("score", f"{region.score:.2f}"),
     ]
+    return found + shown_texts(region)
+
+
+def shown_texts(region: Region | Track) -> list[tuple[str, str]]:
+    """Name and text of those that were written; a label says how sure it is, "cat? (31% sure)"."""
     texts = dict(region.texts)
     if region.label and region.label_confidence is not None:
-        texts["label"] = f"{region.label} ({region.label_confidence:.0%} sure)"
-    return found + [(name, text) for name, text in texts.items() if text is not None]
+        texts["label"] = f"{region.title} ({region.label_confidence:.0%} sure)"
+    return [(name, text) for name, text in texts.items() if text is not None]

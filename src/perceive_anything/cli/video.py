@@ -33,6 +33,7 @@ from perceive_anything.cli.options import (
     TemperatureOption,
 )
 from perceive_anything.cli.prompts import ORDER_KEY, OrderedCommand, read_prompts
+from perceive_anything.cli.table import shown_texts
 
 if TYPE_CHECKING:
     from perceive_anything.errors import PerceiveError
@@ -165,8 +166,7 @@ def _print(result: VideoResult, save: str | None) -> None:
     for track in result.tracks:
         seen = sum(point.visible for point in track.points)
         typer.echo(f"region {track.id}: visible in {seen} of {len(track.points)} frames")
-        for name, text in track.texts.items():
-            if text is not None:
-                typer.echo(f"  {name}: {text}")
+        for name, text in shown_texts(track):
+            typer.echo(f"  {name}: {text}")
     if save is not None:
         typer.echo(f"video: {save}")

@@ -27,6 +27,7 @@ from perceive_anything.types import Box, Points
 
 MIN_MASK_PX = 32
 LARGE_SHARE = 0.02
+LABEL_THRESHOLD = 0.5  # a label of less fitted confidence is more likely wrong than right
 
 
 @dataclass(slots=True)
@@ -184,7 +185,7 @@ def calibrate_labels(folder: Path, records: Iterable[ImageRecord], lexicon: Lexi
         lexicon: Decides which labels are right.
 
     Returns:
-        Slope and offset, see `PamConfig.label_calibration`.
+        Slope and offset, see `PamConfig.label_calibration`; the threshold is set beside them.
     """
     pam = Perceiver.from_pretrained(folder)
     pam.model.config.label_calibration = None
@@ -196,7 +197,8 @@ def calibrate_labels(folder: Path, records: Iterable[ImageRecord], lexicon: Lexi
             pairs += [(_log(answer.label_confidence), right) for _, answer, right in judged]
     fitted = [round(value, 4) for value in fit_calibration(*zip(*pairs, strict=True))]
     file = folder / "config.json"
-    settings = json.loads(file.read_text(encoding="utf-8")) | {"label_calibration": fitted}
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings |= {"label_calibration": fitted, "label_threshold": LABEL_THRESHOLD}
     file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return fitted
 

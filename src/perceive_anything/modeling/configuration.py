@@ -88,6 +88,9 @@ class PamConfig(PreTrainedConfig):
             video come from the frame that shows the region best.
         label_calibration: Slope and offset of a logistic curve from the mean log-probability of a
             label's tokens to how likely the label is right; None where it was not fitted.
+        label_threshold: Labels of a lower confidence are said to be uncertain: 0.5 where confidence
+            was fitted, as such a label is more likely wrong than right; None, where it was not,
+            says it of none.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
             where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
@@ -108,6 +111,7 @@ class PamConfig(PreTrainedConfig):
     render_prompts: bool = False
     video_captions: bool = True
     label_calibration: list[float] | None = None
+    label_threshold: float | None = None
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +30,19 @@ from perceive_anything.types import Mask, Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from perceive_anything.modeling import PamForConditionalGeneration
+    from perceive_anything.modeling import PamConfig, PamForConditionalGeneration
     from perceive_anything.modeling.processing import PamProcessor
     from perceive_anything.modeling.segmenter import RegionFeatures
 
 HALF_CHARACTER = "\ufffd"  # what a tokenizer gives for the first bytes of a longer character
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished text and the mean log-probability of its tokens, its end among them."""
+
+    text: str
+    log_probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +139,22 @@ def iter_texts(
         if final or not text.endswith(HALF_CHARACTER):
             new, said[key] = text[len(said[key]) :], text
             if new or final:
-                mean = sum(sure[key]) / len(sure[key]) if final else None
-                yield TextChunk(token.region, token.task, new, final, mean)
+                chunk = TextChunk(token.region, token.task, new, final)
+                yield _finished(chunk, sure[key], model.config) if final else chunk
+
+
+def _finished(chunk: TextChunk, sure: Sequence[float], config: PamConfig) -> TextChunk:
+    """The last piece of a text with how sure the model is of the whole."""
+    mean = round(sum(sure) / len(sure), 4)
+    if chunk.task != RECOGNIZE:
+        return replace(chunk, log_probability=mean)
+    confidence = label_confidence(sum(sure) / len(sure), config.label_calibration)
+    return replace(
+        chunk,
+        log_probability=mean,
+        label_confidence=confidence,
+        uncertain=is_uncertain(confidence, config.label_threshold),
+    )
 
 
 def write_text(
@@ -142,12 +164,13 @@ def write_text(
     task: str,
     writing: Writing,
     previous: str | None = None,
-) -> list[str]:
+) -> list[Written]:
     """Answers of R regions to one task, "video" included."""
-    texts = [""] * len(visual_RVD)
+    texts, sure = [""] * len(visual_RVD), [0.0] * len(visual_RVD)
     for chunk in iter_texts(model, processor, visual_RVD, [task], writing, previous):
         texts[chunk.region] += chunk.text
-    return texts
+        sure[chunk.region] = chunk.log_probability or 0.0
+    return [Written(*pair) for pair in zip(texts, sure, strict=True)]
 
 
 def write_caption(
@@ -156,7 +179,7 @@ def write_caption(
     frames: Sequence[RegionFeatures],
     writing: Writing,
     previous: str | None = None,
-) -> str:
+) -> Written:
     """Caption of one region in a clip.
 
     Args:
@@ -181,15 +204,19 @@ def write_texts(
     visual_RVD: Tensor,
     writing: Writing,
 ) -> list[dict[str, Any]]:
-    """Texts of R regions by field of `Region`, with `label_confidence`; "segment" writes none."""
+    """Texts of R regions and how sure each is, by field of `Region`; "segment" writes none."""
+    names = [TASK_FIELD[task] for task in writing.texts]
     found: list[dict[str, Any]] = [
-        {TASK_FIELD[task]: "" for task in writing.texts} for _ in range(len(visual_RVD))
+        dict.fromkeys(names, "") | {"log_probabilities": dict.fromkeys(names, 0.0)}
+        for _ in range(len(visual_RVD))
     ]
     for chunk in iter_texts(model, processor, visual_RVD, writing.texts, writing):
-        found[chunk.region][TASK_FIELD[chunk.task]] += chunk.text
-        if chunk.task == RECOGNIZE and chunk.log_probability is not None:
-            sure = label_confidence(chunk.log_probability, model.config.label_calibration)
-            found[chunk.region]["label_confidence"] = sure
+        region, name = found[chunk.region], TASK_FIELD[chunk.task]
+        region[name] += chunk.text
+        if chunk.final:
+            region["log_probabilities"][name] = chunk.log_probability
+        if chunk.final and chunk.task == RECOGNIZE:
+            region |= {"label_confidence": chunk.label_confidence, "uncertain": chunk.uncertain}
     return found
 
 
@@ -205,6 +232,17 @@ def label_confidence(log_probability: float, calibration: Sequence[float] | None
         return round(math.exp(log_probability), 4)
     slope, offset = calibration
     return round(1 / (1 + math.exp(-slope * log_probability - offset)), 4)
+
+
+def is_uncertain(confidence: float, threshold: float | None) -> bool:
+    """Whether a label of this confidence is said with a question mark.
+
+    Args:
+        confidence: From `label_confidence`.
+        threshold: `PamConfig.label_threshold`; None, where confidence was never fitted, says it of
+            no label.
+    """
+    return threshold is not None and confidence < threshold
 
 
 def masks_and_scores(

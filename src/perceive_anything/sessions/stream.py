@@ -241,20 +241,23 @@ class StreamSession:
     @torch.inference_mode()
     def _caption(self, track_id: int, region: _Live, reason: str) -> CaptionEvent:
         """Close the region's event: text from the last caption, the shared frame and this clip."""
+        sure = None
         if not region.seen:
             text, reason = ABSENT[self._writing.language], "absent"
         else:
             frames = region.clip.sample(region.num_frames)
             if region.shared is not None:
                 frames = [region.shared, *frames[-(CLIP_FRAMES - 1) :]]
-            text = write_caption(
+            said = write_caption(
                 self._model, self._processor, frames, self._writing, region.previous
             )
+            text, sure = said.text, said.log_probability
             region.previous = text
         end_frame = region.start_frame + region.num_frames - 1
         event = CaptionEvent(
-            track_id, region.start_s, self._time_s, region.start_frame, end_frame, text, reason
-        )
+            track_id, region.start_s, self._time_s, region.start_frame, end_frame, text, reason,
+            sure,
+        )  # fmt: skip
         region.shared, region.clip = region.last, ClipFeatures(end_frame + 1)
         region.start_s, region.start_frame = self._time_s, end_frame + 1
         region.num_frames = region.seen = 0

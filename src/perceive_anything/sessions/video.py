@@ -244,9 +244,10 @@ class VideoSession:
             (found,) = write_texts(self._model, self._processor, rows, still)
         if CAPTION in writing.tasks:
             frames = region.clip.sample(len(region.points))
-            found[TASK_FIELD[CAPTION]] = write_caption(
-                self._model, self._processor, frames, writing
-            )
+            said = write_caption(self._model, self._processor, frames, writing)
+            name = TASK_FIELD[CAPTION]
+            found[name] = said.text
+            found.setdefault("log_probabilities", {})[name] = said.log_probability
         self.timing_s["text"] += time.perf_counter() - start
         return found
 
