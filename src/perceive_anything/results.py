@@ -5,7 +5,6 @@ Plain values with thin methods over `export` and `draw`; makes no masks and no t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from perceive_anything import export
 from perceive_anything.errors import OptionError
+from perceive_anything.export.files import unwritable, write_json_file
 from perceive_anything.types import Prompt
 
 if TYPE_CHECKING:
@@ -105,18 +105,15 @@ class Region:
             box_xyxy=self.box_xyxy,
             score=self.score,
             texts=self.texts,
+            label_confidence=self.label_confidence,
+            uncertain=self.uncertain,
             image_id=image_id,
             category_id=category_id,
         )
 
     def to_supervision(self) -> supervision.Detections:
         """This region as `supervision.Detections` of length one."""
-        return export.to_detections(
-            masks=[self.mask],
-            boxes_xyxy=[self.box_xyxy],
-            scores=[self.score],
-            texts=[self.texts],
-        )
+        return _detections((self,))
 
     def plot(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A copy of the image with this region drawn on it.
@@ -144,7 +141,7 @@ class Region:
         """
         target = check_target(path, (".json", *IMAGE_SUFFIXES))
         if target.suffix.lower() == ".json":
-            return write_json(self.to_json(), target)
+            return write_json_file(self.to_json(), target)
         return _save_picture(self.plot(image) if image is not None else _white(self.mask), target)
 
 
@@ -195,12 +192,26 @@ class ImageResult:
 
     def to_supervision(self) -> supervision.Detections:
         """All regions as `supervision.Detections`."""
-        return export.to_detections(
-            masks=[region.mask for region in self.regions],
-            boxes_xyxy=[region.box_xyxy for region in self.regions],
-            scores=[region.score for region in self.regions],
-            texts=[region.texts for region in self.regions],
-        )
+        return _detections(self.regions)
+
+    def export(self, name: str, folder: str | Path) -> list[Path]:
+        """Write the result in another format; docs/exports.md says what each keeps.
+
+        Args:
+            name: "json", "jsonl", "coco", "yolo", "labelstudio", "cvat", "fiftyone" or "masks".
+            folder: Where to; it is made. Files of the same names are replaced.
+
+        Returns:
+            The files.
+
+        Raises:
+            OptionError: There is no such format, or a file cannot be written.
+
+        Example:
+            >>> result.export("coco", "out")  # doctest: +SKIP
+            [PosixPath('out/instances.json'), PosixPath('out/captions.json')]
+        """
+        return export.write_export(name, [export.ExportedImage.of(self.to_json())], folder)
 
     def plot(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A copy of the image with every region drawn on it.
@@ -229,7 +240,7 @@ class ImageResult:
         """
         target = check_target(path, (".json", *IMAGE_SUFFIXES))
         if target.suffix.lower() == ".json":
-            return write_json(self.to_json(), target)
+            return write_json_file(self.to_json(), target)
         if image is None:
             raise OptionError(
                 f'cannot draw "{target}" without the image the regions belong to.\n'
@@ -292,41 +303,14 @@ def check_target(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     return target
 
 
-def write_json(value: Mapping[str, Any], path: Path) -> Path:
-    """Write one JSON object as UTF-8 text.
-
-    Args:
-        value: The object.
-        path: Target file; its folder is made.
-
-    Returns:
-        The path written.
-
-    Raises:
-        OptionError: The path cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return path
-
-
-def unwritable(path: str | Path, error: OSError) -> OptionError:
-    """The error for a path the system refuses to write.
-
-    Args:
-        path: Where to write.
-        error: What the system said.
-
-    Returns:
-        An `OptionError` to raise.
-    """
-    return OptionError(
-        f'cannot write "{path}": {error.strerror or error}.\n'
-        "  Choose a file in a folder that you may write to.",
-        code="out_unwritable",
+def _detections(regions: tuple[Region, ...]) -> supervision.Detections:
+    return export.to_detections(
+        masks=[region.mask for region in regions],
+        boxes_xyxy=[region.box_xyxy for region in regions],
+        scores=[region.score for region in regions],
+        texts=[region.texts for region in regions],
+        label_confidences=[region.label_confidence for region in regions],
+        uncertain=[region.uncertain for region in regions],
     )
 
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from perceive_anything import export
 from perceive_anything.errors import MediaError, OptionError
+from perceive_anything.export.files import unwritable, write_json_file
 from perceive_anything.masks import BoolMask, decode_rle, encode_rle, mask_to_box_xyxy
-from perceive_anything.results import Region, check_target, title, unwritable, write_json
+from perceive_anything.results import Region, check_target, title
 
 if TYPE_CHECKING:
     from perceive_anything.types import Frame, Prompt
@@ -445,7 +446,7 @@ def _save(answer: Track | VideoResult, path: str | Path, source: _FrameSource | 
 
     target = check_target(path, (".json", *SUFFIXES))
     if target.suffix.lower() == ".json":
-        return write_json(answer.to_json(), target)
+        return write_json_file(answer.to_json(), target)
     if source is None:
         raise _undrawable(target, "without the video the tracks belong to", "source=session.source")
     origin = Path(str(getattr(source, "source", "")))

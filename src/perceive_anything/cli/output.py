@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 from perceive_anything.cli.table import print_result
 from perceive_anything.errors import OptionError
 from perceive_anything.export import RESULTS_SCHEMA
-from perceive_anything.results import IMAGE_SUFFIXES, check_target, unwritable
+from perceive_anything.export.files import unwritable
+from perceive_anything.results import IMAGE_SUFFIXES, check_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

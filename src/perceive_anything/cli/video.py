@@ -143,7 +143,7 @@ def _write(
     jsonl_to: str | None,
     save: str | None,
 ) -> None:
-    from perceive_anything.cli.output import unwritable
+    from perceive_anything.export.files import unwritable
 
     for target in (json_to, jsonl_to):
         if target is None:
