@@ -1,4 +1,4 @@
-"""Each format read back by the library it is for, or compared with what that library wrote once."""
+"""Each format read back by its library, or compared with what that library wrote once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import supervision as sv
 import yaml
-from export_fixtures import HEIGHT, RECORDED, WIDTH, exported, make_result, odd_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools.coco import COCO
 
+from export_fixtures import HEIGHT, RECORDED, WIDTH, exported, make_result, odd_masks
 from perceive_anything import export
 from perceive_anything.errors import MissingExtraError, OptionError
 from perceive_anything.export.cvat import cvat_document, decode_runs, encode_runs
@@ -119,7 +119,7 @@ def test_yolo_files_lie_as_ultralytics_expects_them(tmp_path: Path) -> None:
 
 def test_parts_are_joined_at_their_nearest_corners() -> None:
     left = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], float)
-    right = left + [10, 0]
+    right = left + np.array([10, 0])
     path = joined([left, right])
     assert path.tolist() == [
         [0, 0], [4, 0], [10, 0], [14, 0], [14, 4], [10, 4], [10, 0], [4, 0], [4, 4], [0, 4],

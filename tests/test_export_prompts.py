@@ -1,4 +1,4 @@
-"""Prompts back: from what the tools wrote, from our own exports, and refusals of what is damaged."""
+"""Prompts back from what the tools wrote and from our own exports; what is damaged is refused."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export_fixtures import HEIGHT, RECORDED, WIDTH, exported, make_result, odd_masks
 
+from export_fixtures import HEIGHT, RECORDED, WIDTH, exported, make_result, odd_masks
 from perceive_anything import export
 from perceive_anything.errors import PromptError
 from perceive_anything.export.prompts_cvat import cvat_prompts

@@ -52,6 +52,9 @@ CODES: dict[str, CodeInfo] = {
     "point_outside_image": CodeInfo(USER, 422, "A point lies outside the image."),
     "prompt_missing": CodeInfo(USER, 422, "No prompt was given."),
     "prompt_syntax": CodeInfo(USER, 422, "A prompt cannot be parsed."),
+    "request_changed": CodeInfo(
+        USER, 409, "A folder holds answers to another request than the one that would go on."
+    ),
     "stream_lost": CodeInfo(USER, 503, "A camera or address cannot be reached or was lost."),
     "unknown_device": CodeInfo(USER, 422, "The device does not exist here."),
     "unknown_dtype": CodeInfo(USER, 422, "The precision is not supported."),

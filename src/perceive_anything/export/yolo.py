@@ -1,8 +1,8 @@
 """YOLO-seg: `data.yaml` and a text file of polygons for each image.
 
 The format has one polygon a region, so its parts and holes are joined by seams of no width, which
-readers that fill by even and odd (OpenCV, supervision) fill rightly but for a pixel at the rim. What
-has no outline (a pixel, a line) becomes its box.
+readers that fill by even and odd (OpenCV, supervision) fill rightly but for a pixel at the rim. A
+region without an outline (a pixel, a line) becomes its box.
 """
 
 from __future__ import annotations
