@@ -89,6 +89,7 @@ def test_a_track_and_a_caption_of_a_stream_say_how_sure_they_are():
     stream.add(mask)
     stream.push(frames[0])
     said = [event for event in stream.close() if isinstance(event, CaptionEvent)]
+    assert (said[0].title, said[0].uncertain) == (track.title, True)
     assert said[0].log_probability == pytest.approx(track.log_probabilities["caption"], abs=0.05)
 
 

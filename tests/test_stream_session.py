@@ -27,7 +27,14 @@ def prompts_seen(monkeypatch):
         seen.append((rows.shape[1], task, writing.language, previous))
         return [Written(f"caption {len(seen)}", -0.5)]
 
+    named = [{"label": "thing", "label_confidence": 0.25, "uncertain": True, "other": 1}]
+
+    def write_labels(model, processor, rows, writing):
+        seen.append((writing.tasks, writing.language))
+        return named
+
     monkeypatch.setattr("perceive_anything.sessions.regions.write_text", write)
+    monkeypatch.setattr(stream_module, "write_texts", write_labels)
     return seen
 
 
@@ -63,11 +70,13 @@ def test_captions_at_an_interval_continue_each_other(pam, prompts_seen):
         (6, 10, "interval"),
         (11, 12, "end"),
     ]
+    assert {(c.label, c.title, c.label_confidence) for c in captions} == {("thing", "thing?", 0.25)}
     dense, other = 64 + 19, 16 + 19
     assert prompts_seen == [
         (dense + 5 * other, "video", "zh", None),
+        (("recognize",), "zh"),  # once
         (dense + 5 * other, "video", "zh", "caption 1"),
-        (dense + 2 * other, "video", "zh", "caption 2"),
+        (dense + 2 * other, "video", "zh", "caption 3"),
     ]
     assert isinstance(events[-1], EndEvent)
     assert session.close() == []

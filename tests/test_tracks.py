@@ -275,7 +275,7 @@ def test_lines_of_events_are_what_the_schema_says() -> None:
     events = [
         FrameEvent(0.4, 4, (WIDTH, HEIGHT), seen, 2),
         FrameEvent(0.5, 5, (WIDTH, HEIGHT), ()),
-        CaptionEvent(1, 0.0, 0.5, 0, 5, "一个方块。", "change", log_probability=-0.25),
+        CaptionEvent(1, 0.0, 0.5, 0, 5, "一个方块。", "change", -0.25, "方块", 0.25, True),
         EndEvent(1.1, 12, 2, "source"),
     ]
     lines = [json.loads(json.dumps(line)) for event in events for line in event.to_lines()]
@@ -287,6 +287,7 @@ def test_lines_of_events_are_what_the_schema_says() -> None:
     np.testing.assert_array_equal(seen[0].mask, square(4))
     caption = events[2]
     assert lines[2]["log_probability"] == -0.25
+    assert (lines[2]["label"], lines[2]["uncertain"], events[2].title) == ("方块", True, "方块?")
     assert (lines[2]["time_s"], lines[2]["text"]) == (0.5, "一个方块。")
     assert caption.span == CaptionSpan(0.0, 0.5, 0, 5, "一个方块。")
     assert [caption.to_dict()] == caption.to_lines()

@@ -11,6 +11,7 @@ from typing import Any
 
 from perceive_anything import export
 from perceive_anything.masks import BoolMask, decode_rle
+from perceive_anything.results import title
 from perceive_anything.tracks import CaptionSpan, Pixels, check_size
 
 
@@ -118,7 +119,8 @@ class CaptionEvent:
 
     `track` is the region's id. `reason` says why it is told now: "interval", "change", "absent"
     (the region was not there) or "end". `log_probability` is the mean over the tokens of the text;
-    None if the model did not write it.
+    None if the model did not write it. `label`, `label_confidence` and `uncertain` are as in
+    `Region`; a region gets its label with its first caption, and keeps it.
     """
 
     track: int
@@ -129,6 +131,14 @@ class CaptionEvent:
     text: str
     reason: str
     log_probability: float | None = None
+    label: str | None = None
+    label_confidence: float | None = None
+    uncertain: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is written beside the region in pictures; as `Region.title`."""
+        return title(self.track, self.label, uncertain=self.uncertain)
 
     @property
     def time_s(self) -> float:
@@ -145,6 +155,9 @@ class CaptionEvent:
         said = {"track": self.track, **self.span.to_json(), "reason": self.reason}
         if self.log_probability is not None:
             said["log_probability"] = self.log_probability
+        if self.label is not None:
+            said |= {"label": self.label, "uncertain": self.uncertain}
+            said["label_confidence"] = self.label_confidence
         return export.event_line("caption", self.time_s, **said)
 
     def to_lines(self) -> list[dict[str, Any]]:

@@ -38,13 +38,13 @@ def _bar(steps: Iterable[object], total: int | None, unit: str) -> None:
     columns = (
         TextColumn("{task.completed} of {task.total} " + unit),
         BarColumn(),
-        TextColumn("{task.fields[rate]:.1f} a second"),
+        TextColumn("{task.fields[pace]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task, start = progress.add_task("", total=total, rate=0.0), time.perf_counter()
+        task, start = progress.add_task("", total=total, pace=""), time.perf_counter()
         for done, _ in enumerate(steps, start=1):
-            progress.update(task, completed=done, rate=done / (time.perf_counter() - start))
+            progress.update(task, completed=done, pace=pace(done, time.perf_counter() - start))
 
 
 def _lines(steps: Iterable[object], total: int | None, unit: str) -> None:
@@ -53,6 +53,18 @@ def _lines(steps: Iterable[object], total: int | None, unit: str) -> None:
         now = time.perf_counter()
         if now - said < EVERY_S:
             continue
-        said, rate = now, done / (now - start)
-        left = f", about {max(0, total - done) / rate:.0f} s left" if total else ""
-        typer.echo(f"{done} {unit}, {rate:.1f} a second{left}", err=True)
+        said, spent = now, now - start
+        left = f", about {max(0, total - done) * spent / done:.0f} s left" if total else ""
+        typer.echo(f"{done} {unit}, {pace(done, spent)}{left}", err=True)
+
+
+def pace(done: int, spent_s: float) -> str:
+    """How fast it goes.
+
+    Example:
+        >>> pace(50, 20), pace(2, 13)
+        ('2.5 a second', '6.5 s each')
+    """
+    if done < spent_s:
+        return f"{spent_s / done:.1f} s each"
+    return f"{done / spent_s:.1f} a second"

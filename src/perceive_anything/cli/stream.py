@@ -147,15 +147,16 @@ def _recorder(session: StreamSession, path: str, stack: ExitStack) -> Sink:
 
     writer: VideoWriter | None = None
     captions: dict[int, str] = {}
+    labels: dict[int, str] = {}
 
     def record(event: Event) -> None:
         nonlocal writer
         if isinstance(event, CaptionEvent):
-            captions[event.track] = event.text
+            captions[event.track], labels[event.track] = event.text, event.title
         elif isinstance(event, FrameEvent) and session.frame is not None:
             if writer is None:
                 writer = stack.enter_context(VideoWriter(path, RECORDING_FPS, event.size_wh))
-            writer.write(event.plot(session.frame.image, captions), event.time_s)
+            writer.write(event.plot(session.frame.image, captions, labels), event.time_s)
 
     return record
 
@@ -165,6 +166,9 @@ def _print(event: Event) -> None:
 
     if isinstance(event, CaptionEvent):
         span = f"{event.start_s:.1f}-{event.end_s:.1f} s"
-        typer.echo(f"{span}  region {event.track} ({event.reason}): {event.text}")
+        name = f"region {event.track}"
+        if event.label and event.label_confidence is not None:
+            name += f", {event.title} ({event.label_confidence:.0%} sure)"
+        typer.echo(f"{span}  {name} ({event.reason}): {event.text}")
     elif isinstance(event, EndEvent):
         typer.echo(f"{event.frames} frames, {event.dropped} dropped, ended by {event.reason}")

@@ -193,9 +193,13 @@ def write_caption(
     if model.config.video_captions:
         rows, task = model.clip_rows(frames), "video"
     else:
-        best = max(frames, key=lambda f: float(f.iou[0, 0]) * float(f.object_logit[0] > 0))
-        rows, task, previous = model.visual_rows(best), CAPTION, None
+        rows, task, previous = model.visual_rows(best_frame(frames)), CAPTION, None
     return write_text(model, processor, rows, task, writing, previous)[0]
+
+
+def best_frame(frames: Sequence[RegionFeatures]) -> RegionFeatures:
+    """What is seen of one region on the frame that shows it best."""
+    return max(frames, key=lambda f: float(f.iou[0, 0]) * float(f.object_logit[0] > 0))
 
 
 def write_texts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,14 @@ from perceive_anything.modeling.tracking import Tracker
 from perceive_anything.sessions.boundaries import AutoBoundaries, IntervalBoundaries, Sight
 from perceive_anything.sessions.clips import ClipFeatures
 from perceive_anything.sessions.queueing import DROP_OLDEST, WAIT, FrameQueue
-from perceive_anything.sessions.regions import Writing, masks_and_scores, write_caption
-from perceive_anything.tasks import CAPTION
+from perceive_anything.sessions.regions import (
+    Writing,
+    best_frame,
+    masks_and_scores,
+    write_caption,
+    write_texts,
+)
+from perceive_anything.tasks import CAPTION, RECOGNIZE
 from perceive_anything.types import Frame, Prompt
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ class _Live:
     shared: RegionFeatures | None = None
     last: RegionFeatures | None = None
     previous: str | None = None
+    name: dict[str, Any] = field(default_factory=dict)  # label, label_confidence, uncertain
 
 
 class StreamSession:
@@ -253,15 +260,23 @@ class StreamSession:
             )
             text, sure = said.text, said.log_probability
             region.previous = text
+            region.name = region.name or self._name(frames)
         end_frame = region.start_frame + region.num_frames - 1
         event = CaptionEvent(
             track_id, region.start_s, self._time_s, region.start_frame, end_frame, text, reason,
-            sure,
+            sure, **region.name,
         )  # fmt: skip
         region.shared, region.clip = region.last, ClipFeatures(end_frame + 1)
         region.start_s, region.start_frame = self._time_s, end_frame + 1
         region.num_frames = region.seen = 0
         return event
+
+    def _name(self, frames: list[RegionFeatures]) -> dict[str, Any]:
+        """The label of a region, which is written once, with its first caption."""
+        rows = self._model.visual_rows(best_frame(frames))
+        writing = Writing((RECOGNIZE,), self._writing.language)
+        (found,) = write_texts(self._model, self._processor, rows, writing)
+        return {key: found[key] for key in ("label", "label_confidence", "uncertain")}
 
     def _new_boundaries(self) -> IntervalBoundaries | AutoBoundaries | None:
         if self._caption_every is None:
