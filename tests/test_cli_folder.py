@@ -25,6 +25,7 @@ from perceive_anything.assets import NANO
 from perceive_anything.cli import main
 from perceive_anything.cli.folder import FORMATS
 from perceive_anything.cli.inputs import common_root, expand, named
+from perceive_anything.cli.progress import pace
 from test_cli import Ran, Run, check_refusal
 
 BOX = ("--box", "2,2,20,15")
@@ -158,6 +159,19 @@ def test_another_request_in_the_same_folder_is_refused(
     assert files_of(tmp_path / "out") == before
 
 
+def test_a_terminal_gets_a_bar(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    (photos / "bad.png").write_text("no image", "utf-8")
+    ran = run("image", photos, *BOX, "--out", tmp_path / "out")
+    assert ran.code == 2
+    assert "4 of 4 images" in ran.stderr
+    assert "bad.png" in ran.stderr
+    assert "3 of 4 images as json" in ran.stdout
+    assert (pace(50, 20), pace(2, 13)) == ("2.5 a second", "6.5 s each")
+
+
 def test_a_state_that_is_damaged_is_named(run: Run, photos: Path, tmp_path: Path) -> None:
     call = ("image", photos, *BOX, "--out", tmp_path / "out")
     run(*call)
@@ -173,6 +187,8 @@ def test_options_that_do_not_go_together_are_refused(
     check_refusal(run("image", photos, *BOX, *out, "--export", "coca"), 'Did you mean "coco"')
     check_refusal(run("image", photos, *BOX, *out, "--json", "-"), "--export json")
     check_refusal(run("image", photos, *BOX, "--out", photos / "b.png"), "cannot write")
+    (photos / "none").mkdir()
+    check_refusal(run("image", photos / "none", *BOX, *out), "no images", ".jpg")
     Image.new("RGB", (30, 20)).save(photos / "b.jpg")
     check_refusal(run("image", photos, *BOX, *out, "--export", "yolo"), "b.txt")
     assert not (tmp_path / "out").exists()

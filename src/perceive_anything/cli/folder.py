@@ -17,10 +17,10 @@ import typer
 
 from perceive_anything import __version__
 from perceive_anything.cli.answering import Attempts, answer, load
-from perceive_anything.cli.inputs import Input, common_root, expand, named
+from perceive_anything.cli.inputs import READABLE, Input, common_root, expand, named
 from perceive_anything.cli.progress import follow_with_progress
 from perceive_anything.cli.store import Answered, Store
-from perceive_anything.errors import OptionError
+from perceive_anything.errors import MediaError, OptionError
 from perceive_anything.export import WRITERS, prompt_to_json, write_export
 from perceive_anything.export.files import write_bytes
 from perceive_anything.export.mask_files import picture_names
@@ -54,6 +54,7 @@ class FolderRun:
 
     Raises:
         OptionError: A format does not exist or cannot say this, or the folder holds something else.
+        MediaError: A folder has no images.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class FolderRun:
         self.out, self.request, self.model = out, request, model
         self.formats = check_formats(formats)
         root = common_root(paths)
-        self.items = named(expand(paths, left_out=out), root)
+        self.items = named(_files(paths, out), root)
         names = [item.name for item in self.items]
         if "yolo" in self.formats:
             check_stems(names)
@@ -126,6 +127,17 @@ class FolderRun:
         for name in self.formats:
             if name != OVERLAYS:
                 write_export(name, answered, self.out if name in BESIDE else self.out / name)
+
+
+def _files(paths: Sequence[str], out: Path) -> list[str]:
+    files = expand(paths, left_out=out)
+    empty = next((file for file in files if Path(file).is_dir()), None)
+    if empty is not None:
+        raise MediaError(
+            f'there are no images in "{empty}".\n  Expected files ending in {", ".join(READABLE)}.',
+            code="file_missing",
+        )
+    return files
 
 
 def check_formats(names: Sequence[str]) -> tuple[str, ...]:

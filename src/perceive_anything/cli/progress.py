@@ -51,7 +51,7 @@ def _lines(steps: Iterable[object], total: int | None, unit: str) -> None:
     start = said = time.perf_counter()
     for done, _ in enumerate(steps, start=1):
         now = time.perf_counter()
-        if now - said < EVERY_S:
+        if now - said < EVERY_S or done == total:
             continue
         said, spent = now, now - start
         left = f", about {max(0, total - done) * spent / done:.0f} s left" if total else ""
