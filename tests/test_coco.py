@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceive_anything.data.coco import read_coco
+from perceive_anything.data.readers.coco import read_coco
 from perceive_anything.errors import DataError
 from perceive_anything.masks import encode_rle
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceive_anything.data.pam_data import read_pam_data
+from perceive_anything.data.readers.pam_data import read_pam_data
 from perceive_anything.data.schema import ClipRecord, ImageRecord
 from perceive_anything.errors import DataError
 
@@ -210,7 +210,7 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "rows.json").write_text("{}")
     with pytest.raises(DataError, match="no list of rows"):
         read_pam_data(tmp_path)
-    (tmp_path / "rows.json").write_text("{")
+    (tmp_path / "rows.json").write_text("[")
     with pytest.raises(DataError, match="cannot be read"):
         read_pam_data(tmp_path)
 

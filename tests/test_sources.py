@@ -8,8 +8,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pack_fixtures import encoded, make_packs, room_image, write_tar
-from perceive_anything.data.coco import read_coco
 from perceive_anything.data.packs import read_packs
+from perceive_anything.data.readers.coco import read_coco
 from perceive_anything.data.schema import ByteRange, ClipRecord, TrackRecord
 from perceive_anything.data.shards import ShardedRecords
 from perceive_anything.data.sources import DataSource, fingerprint, read_source

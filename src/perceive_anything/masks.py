@@ -26,9 +26,7 @@ def decode_rle(rle: Mapping[str, Any]) -> BoolMask:
     """The mask of a compressed COCO RLE (`counts` as str or bytes)."""
     from pycocotools import mask as coco
 
-    counts = rle["counts"]
-    packed = counts.encode("ascii") if isinstance(counts, str) else counts
-    decoded: BoolMask = coco.decode({"size": list(rle["size"]), "counts": packed}).astype(bool)
+    decoded: BoolMask = coco.decode(_packed(rle)).astype(bool)
     return decoded
 
 
@@ -81,6 +79,22 @@ def segmentation_to_rle(
             packed = coco.frPyObjects(packed, *shape_hw)
         return encode_rle(decode_rle(packed))
     return encode_rle(polygons_to_mask(segmentation, shape_hw))
+
+
+def rle_to_box_xyxy(rle: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
+    """The tightest box of a packed RLE, x2 and y2 exclusive; None for an empty mask."""
+    from pycocotools import mask as coco
+
+    left, top, width, height = (int(n) for n in coco.toBbox(_packed(rle)))
+    return (left, top, left + width, top + height) if width and height else None
+
+
+def union_rle(rles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The union of packed RLEs of one size."""
+    from pycocotools import mask as coco
+
+    union = coco.merge([_packed(rle) for rle in rles])
+    return {"size": [int(n) for n in union["size"]], "counts": union["counts"].decode("ascii")}
 
 
 def mask_to_polygons(mask: BoolMask) -> list[list[float]]:
@@ -149,3 +163,10 @@ def central_point(mask: BoolMask) -> tuple[float, float]:
     deepest = np.argwhere(inside)
     y, x = deepest[np.abs(deepest - deepest.mean(0)).sum(1).argmin()]
     return float(x) - 0.5, float(y) - 0.5
+
+
+def _packed(rle: Mapping[str, Any]) -> dict[str, Any]:
+    """An RLE as pycocotools takes it."""
+    counts = rle["counts"]
+    packed = counts.encode("ascii") if isinstance(counts, str) else counts
+    return {"size": list(rle["size"]), "counts": packed}

@@ -26,6 +26,7 @@ class BadRows:
 
     def __init__(self, max_bad: int, report: Callable[[str], None], expected: str = "") -> None:
         self.max_bad, self.report, self.expected, self.num_bad = max_bad, report, expected, 0
+        self.too_many: DataError | None = None
 
     def leave_out(self, place: str, reason: str | Exception) -> None:
         """Count and report a row.
@@ -37,16 +38,19 @@ class BadRows:
         Raises:
             DataError: It is one too many.
         """
+        if self.too_many is not None:  # of a part of this row; what is around it has no more to say
+            raise self.too_many
         self.num_bad += 1
         if self.num_bad <= self.max_bad:
             self.report(f"{place} is left out: {reason_of(reason)}")
             return
         next_step = f"{self.expected} Mend it, or allow more bad rows (max_bad).".lstrip()
-        raise DataError(
+        self.too_many = DataError(
             f"{place} cannot be used: {reason_of(reason)}; that makes {self.num_bad} and "
             f"{self.max_bad} may be left out.\n  {next_step}",
             code="bad_record",
-        ) from (reason if isinstance(reason, Exception) else None)
+        )
+        raise self.too_many from (reason if isinstance(reason, Exception) else None)
 
 
 def reason_of(error: str | Exception) -> str:

@@ -23,6 +23,7 @@ __all__ = ["Row", "clip_from_row", "image_from_row", "row_from_record", "xyxy_in
 
 Row = Mapping[str, Any]
 _REGION_FIELDS = frozenset({"id", "label", "label_zh", "box", "mask", "kind"})
+_LISTS = frozenset({"phrases", "attributes", "annotated_frames"})  # tuples in records
 _TRACK_FIELDS = frozenset({"id", "label", "label_zh", "boxes", "points", "masks"})
 
 
@@ -61,7 +62,8 @@ def clip_from_row(row: Row, frames: Sequence[ByteRange]) -> ClipRecord:
     if len(frames) != int(row["frames"]):
         raise ValueError(f"it has {len(frames)} images and speaks of {row['frames']} frames")
     regions = tuple(_track(region, len(frames)) for region in row["regions"])
-    return ClipRecord(**_head(row), frames=tuple(frames), regions=regions)
+    captions = tuple(row.get("captions") or ())
+    return ClipRecord(**_head(row), frames=tuple(frames), regions=regions, captions=captions)
 
 
 def row_from_record(record: ImageRecord | ClipRecord) -> dict[str, Any]:
@@ -73,7 +75,8 @@ def row_from_record(record: ImageRecord | ClipRecord) -> dict[str, Any]:
     }  # fmt: skip
     if isinstance(record, ClipRecord):
         tracks = [_row_of_track(track) for track in record.regions]
-        return {**row, "frames": len(record.frames), "regions": tracks}
+        captions = {"captions": list(record.captions)} if record.captions else {}
+        return {**row, **captions, "frames": len(record.frames), "regions": tracks}
     regions = [_row_of_region(region) for region in record.regions]
     return {**row, "captions": list(record.captions), "regions": regions}
 
@@ -138,6 +141,8 @@ def _extra(row: Row, known: frozenset[str]) -> dict[str, Any]:
     extra = {key: value for key, value in row.items() if key not in known}
     if "turns" in extra:
         extra["turns"] = tuple((str(question), str(answer)) for question, answer in extra["turns"])
+    for name in _LISTS & extra.keys():
+        extra[name] = tuple(extra[name])
     return extra
 
 

@@ -19,6 +19,7 @@ from perceive_anything.errors import DataError
 from perceive_anything.masks import decode_rle
 
 __all__ = [
+    "TEXT_FIELDS",
     "BoxXyxy",
     "ByteRange",
     "Click",
@@ -27,6 +28,9 @@ __all__ = [
     "RegionRecord",
     "TrackRecord",
 ]
+
+# Fields of a region's `extra` that answer a task.
+TEXT_FIELDS = {"caption": "caption", "explanation": "explain", "description": "describe"}
 
 BoxXyxy = tuple[float, float, float, float]
 Click = tuple[float, float, int]  # x, y in pixels of the stored image; 1 inside, 0 outside
@@ -67,6 +71,7 @@ class RegionRecord:
         extra: Every other field of the annotation, unchanged. `turns` holds texts to learn as
             (question, answer) pairs, the question without the image marker; `points` holds
             clicks; `points_only` says that the box was drawn around them and nobody annotated it.
+            `phrases` and `attributes` hold texts, `transcription` what is written there.
     """
 
     id: int
@@ -76,6 +81,11 @@ class RegionRecord:
     rle: Mapping[str, Any] | None
     kind: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """What people said to point the region out, or how they described it."""
+        return tuple(self.extra.get("phrases", ()))
 
     def mask(self) -> np.ndarray | None:
         """The mask as bool (H, W), or None where it is unknown."""
@@ -90,7 +100,7 @@ class ImageRecord:
         id: Unique name of the image.
         source: Where the image comes from.
         license: Licence or terms of the image.
-        split: "train" or "val".
+        split: "train", "val", or what else the source calls it.
         size_wh: Size of the stored image in pixels.
         captions: Human captions of the whole image.
         regions: The named regions.
@@ -129,7 +139,9 @@ class TrackRecord:
         boxes_xyxy: By frame, for some frames; pixels as in `RegionRecord.box_xyxy`.
         points: Clicks by frame, for some frames.
         rles: COCO RLE by frame, for some frames.
-        extra: Every other field of the annotation, unchanged; `turns` as in `RegionRecord`.
+        extra: Every other field of the annotation, unchanged; `turns`, `phrases` and `attributes`
+            as in `RegionRecord`. `annotated_frames` are those somebody looked at: where one of
+            them has no box and no mask, the object is hidden.
     """
 
     id: int
@@ -140,6 +152,11 @@ class TrackRecord:
     rles: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """What people said to point the object out, or how they described it."""
+        return tuple(self.extra.get("phrases", ()))
+
 
 @dataclass(frozen=True, slots=True)
 class ClipRecord:
@@ -149,10 +166,11 @@ class ClipRecord:
         id: Unique name of the clip.
         source: Where the clip comes from.
         license: Licence or terms of the clip.
-        split: "train" or "val".
+        split: "train", "val", or what else the source calls it.
         size_wh: Size of the stored frames in pixels.
         frames: Where the encoded bytes of each frame lie, in order.
         regions: The tracked objects.
+        captions: Human captions of the whole clip.
     """
 
     id: str
@@ -162,6 +180,7 @@ class ClipRecord:
     size_wh: tuple[int, int]
     frames: tuple[ByteRange, ...]
     regions: tuple[TrackRecord, ...]
+    captions: tuple[str, ...] = ()
 
     def load(self, index: int) -> np.ndarray:
         """Frame number `index` as uint8 RGB (H, W, 3); transparent pixels become white."""

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from perceive_anything.config import Settings
-from perceive_anything.data.coco import read_coco
 from perceive_anything.data.packs import read_pack, read_packs
-from perceive_anything.data.pam_data import read_pam_data
+from perceive_anything.data.readers.registry import find_dataset, read_dataset
 from perceive_anything.data.rows import row_from_record
 from perceive_anything.data.schema import ClipRecord, ImageRecord
 from perceive_anything.data.shards import ShardedRecords
@@ -27,6 +25,11 @@ from perceive_anything.errors import DataError
 __all__ = ["DataSource", "fingerprint", "read_source"]
 
 Record = ImageRecord | ClipRecord
+_OURS = ("packs", "shards")
+
+
+def _known(name: str) -> str:
+    return name if name in _OURS else find_dataset(name).name
 
 
 class DataSource(Settings):
@@ -34,16 +37,17 @@ class DataSource(Settings):
 
     Attributes:
         path: File or folder, from the folder of all data.
-        format: "packs" a folder of packs or one, "coco" a folder with one COCO or LVIS file or
-            that file, "pam" rows of PAM-data, "shards" a folder of webdataset shards.
+        format: "packs" a folder of packs or one, "shards" a folder of webdataset shards, or a
+            dataset of `data.readers.registry`, such as "pam" (rows of PAM-data) or "coco" (also a
+            folder with one COCO or LVIS file, or that file).
         weight: How often it is drawn, against the other sources.
-        split: Which records of packs and shards; "coco" and "pam" have no splits of their own,
-            all of their records count as this one.
+        split: Which records; of sets that have no splits of their own, such as "pam", all
+            records count as this one.
         max_bad: Rows that may be unusable; each is reported and left out.
     """
 
     path: str
-    format: Literal["packs", "coco", "pam", "shards"]
+    format: Annotated[str, AfterValidator(_known)]
     weight: float = Field(default=1.0, gt=0)
     split: str = "train"
     max_bad: int = Field(default=20, ge=0)
@@ -109,5 +113,4 @@ def _read(source: DataSource, path: Path, report: Callable[[str], None]) -> Sequ
         return list(read_pack(path, split, max_bad=max_bad, report=report))
     if source.format == "packs":
         return list(read_packs(path, None, split, max_bad=max_bad, report=report))
-    read = read_coco if source.format == "coco" else read_pam_data
-    return [replace(record, split=split) for record in read(path, max_bad=max_bad, report=report)]
+    return list(read_dataset(source.format, path, split, max_bad=max_bad, report=report))

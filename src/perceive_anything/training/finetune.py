@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from perceive_anything.data.coco import TEXT_FIELDS, read_coco
-from perceive_anything.data.schema import ImageRecord, RegionRecord
+from perceive_anything.data.readers.coco import read_coco
+from perceive_anything.data.schema import TEXT_FIELDS, ImageRecord, RegionRecord
 from perceive_anything.data.sources import fingerprint
 from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.pipeline import Perceiver
@@ -43,7 +43,7 @@ def finetune(
 
     Args:
         recipe: What to do.
-        data: Folder with images and one COCO file, see `data.coco.read_coco`.
+        data: Folder with images and one COCO file, see `data.readers.coco.read_coco`.
         report: Where progress lines go.
         resume: There must be such a run already.
 

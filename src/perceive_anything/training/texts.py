@@ -9,11 +9,16 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
-from perceive_anything.data.coco import TEXT_FIELDS
 from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.lexicon import Lexicon
-from perceive_anything.data.schema import ClipRecord, ImageRecord, RegionRecord, TrackRecord
+from perceive_anything.data.schema import (
+    TEXT_FIELDS,
+    ClipRecord,
+    ImageRecord,
+    RegionRecord,
+    TrackRecord,
+)
 from perceive_anything.modeling.prompts import TASK_TEXTS, question
 
 Record = ImageRecord | ClipRecord

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from perceive_anything.data.readers.regions import box_around
 from perceive_anything.data.rows import Row, xyxy_inside
 from perceive_anything.data.schema import BoxXyxy, Click, RegionRecord, TrackRecord
 
@@ -96,7 +97,7 @@ def region_of(row: Row, size_wh: tuple[int, int]) -> Prompted:
     clicks = _clicks(row.get("points"), row.get("labels"), size_wh)
     if not bbox:
         extra["points_only"] = True
-    box_xyxy = xyxy_inside(bbox, size_wh) if bbox else _box_around(clicks, size_wh)
+    box_xyxy = xyxy_inside(bbox, size_wh) if bbox else box_around(clicks, size_wh)
     return Prompted({0: box_xyxy}, {0: clicks} if clicks else {}, extra)
 
 
@@ -148,15 +149,6 @@ def _clicks(
         if not (0 <= x <= size_wh[0] and 0 <= y <= size_wh[1]):
             raise ValueError(f"its point {x:g}, {y:g} lies outside the {size_wh} image")
     return clicks
-
-
-def _box_around(clicks: Sequence[Click], size_wh: tuple[int, int]) -> BoxXyxy:
-    """The smallest box around the clicks inside, at least a pixel wide and high."""
-    inside = [(min(x, size_wh[0] - 1), min(y, size_wh[1] - 1)) for x, y, label in clicks if label]
-    if not inside:
-        raise ValueError("it has neither bbox nor a point with label 1")
-    xs, ys = zip(*inside, strict=True)
-    return min(xs), min(ys), max(*xs, min(xs) + 1), max(*ys, min(ys) + 1)
 
 
 def _masked_frames(named: Sequence[object] | None, frames: Sequence[str], count: int) -> list[int]:

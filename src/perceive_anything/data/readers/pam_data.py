@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
-
-from PIL import Image
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from perceive_anything.data.bad_rows import MALFORMED, BadRows
-from perceive_anything.data.pam_rows import (
+from perceive_anything.data.readers.job import Dataset, Job
+from perceive_anything.data.readers.json_rows import json_rows
+from perceive_anything.data.readers.pam_rows import (
     Prompted,
     frame_names,
     image_name,
@@ -24,15 +24,15 @@ from perceive_anything.data.pam_rows import (
     track_of,
     turns_of,
 )
+from perceive_anything.data.readers.pictures import UNREADABLE, Finder, picture_size_wh
 from perceive_anything.data.schema import ByteRange, ClipRecord, ImageRecord
 from perceive_anything.errors import DataError
 
-__all__ = ["read_pam_data"]
+__all__ = ["DATASETS", "read_pam_data"]
 
 IMAGE_FOLDERS = (".", "images")
 _EXPECTED = "Expected rows of PAM-data: type, image or frames, conversations, bbox or points."
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the picture is shown on its side
-_BAD = (*MALFORMED, OSError, Image.DecompressionBombError)
+_BAD = (*MALFORMED, *UNREADABLE)
 
 
 def read_pam_data(
@@ -67,18 +67,35 @@ def read_pam_data(
     Raises:
         DataError: No such file, no usable row, or too many bad ones.
     """
-    bad = BadRows(max_bad, report, _EXPECTED)
-    gathered = _Gathered(Path(path))
-    for file in _annotation_files(gathered.root):
-        for place, written in _rows(file):
+    records = list(_records(Path(path), "train", BadRows(max_bad, report, _EXPECTED)))
+    if not records:
+        raise DataError(f'no row of "{path}" can be used.\n  {_EXPECTED}', code="bad_record")
+    return records
+
+
+def _read(job: Job) -> Iterator[ImageRecord | ClipRecord]:
+    return _records(job.root, job.split, job.bad)
+
+
+def _records(root: Path, split: str, bad: BadRows) -> Iterator[ImageRecord | ClipRecord]:
+    gathered = _Gathered(root)
+    for file in _annotation_files(root):
+        for place, written in json_rows(file):
             try:
                 row = json.loads(written) if isinstance(written, bytes) else written
                 gathered.add(row, file)
             except _BAD as error:
                 bad.leave_out(place, error)
-    if not gathered.drafts:
-        raise DataError(f'no row of "{path}" can be used.\n  {_EXPECTED}', code="bad_record")
-    return [draft.record() for draft in gathered.drafts.values()]
+    yield from (draft.record(split) for draft in gathered.drafts.values())
+
+
+class _Origin(NamedTuple):
+    """What `pam_write` tells of the record that a row comes from; released rows say nothing."""
+
+    id: str | None = None
+    source: str | None = None
+    license: str = ""
+    split: str | None = None
 
 
 @dataclass(slots=True)
@@ -87,15 +104,17 @@ class _Draft:
 
     id: str
     source: str
+    origin: _Origin
     files: list[Path]
     size_wh: tuple[int, int]
     is_clip: bool
     regions: dict[object, Prompted] = field(default_factory=dict)
 
-    def record(self) -> ImageRecord | ClipRecord:
+    def record(self, split: str) -> ImageRecord | ClipRecord:
         handles = tuple(ByteRange(str(file)) for file in self.files)
-        head: dict[str, Any] = {"id": self.id, "source": self.source, "license": ""}
-        head |= {"split": "train", "size_wh": self.size_wh}
+        head: dict[str, Any] = {"id": self.origin.id or self.id}
+        head |= {"source": self.origin.source or self.source, "license": self.origin.license}
+        head |= {"split": self.origin.split or split, "size_wh": self.size_wh}
         numbered = list(enumerate(self.regions.values()))
         if self.is_clip:
             tracks = tuple(prompted.track(number) for number, prompted in numbered)
@@ -111,7 +130,7 @@ class _Gathered:
         self.root = root
         self.top = root.parent if root.is_file() else root
         self.drafts: dict[object, _Draft] = {}
-        self.finders: dict[Path, _Finder] = {}
+        self.finders: dict[Path, Finder] = {}
         self.clips_of: Counter[Path] = Counter()
 
     def add(self, row: object, file: Path) -> None:
@@ -125,9 +144,10 @@ class _Gathered:
         finder = self._finder(file.parent)
         names = frame_names(row) if kind == "video" else [image_name(row)]
         files = [finder.find(name) for name in names]
-        key = (kind, *files)
+        origin = _Origin(**(row.get("record") or {}))
+        key = (kind, origin.id, *files)
         known = self.drafts.get(key)
-        draft = known or self._draft(files, file.stem, kind == "video")
+        draft = known or self._draft(files, file.stem, origin, kind == "video")
         prompted = track_of(row, draft.size_wh) if draft.is_clip else region_of(row, draft.size_wh)
         prompts = (*prompted.boxes.items(), *prompted.points.items())
         place = (json.dumps(prompted.extra.get("obj_id")), *prompts)
@@ -136,44 +156,19 @@ class _Gathered:
             self.drafts[key] = draft
             self.clips_of[files[0].parent] += 1
 
-    def _finder(self, folder: Path) -> _Finder:
+    def _finder(self, folder: Path) -> Finder:
         if folder not in self.finders:
             above = [f for f in (folder, *folder.parents) if f == self.top or self.top in f.parents]
             places = [place / name for place in above for name in IMAGE_FOLDERS]
-            self.finders[folder] = _Finder(places)
+            self.finders[folder] = Finder(places)
         return self.finders[folder]
 
-    def _draft(self, files: list[Path], source: str, is_clip: bool) -> _Draft:
+    def _draft(self, files: list[Path], source: str, origin: _Origin, is_clip: bool) -> _Draft:
         shown = files[0].parent if is_clip else files[0]
         name = (shown.relative_to(self.top) if self.top in shown.parents else shown).as_posix()
         if is_clip:
             name += f"#{self.clips_of[shown]}"
-        return _Draft(name, source, files, _size_wh(files[0]), is_clip)
-
-
-class _Finder:
-    """Finds the files that rows name; keeps where the folder of a name was found."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = folders
-        self.known: dict[PurePosixPath, Path] = {}
-
-    def find(self, name: str) -> Path:
-        """The file of a name.
-
-        Raises:
-            ValueError: There is none.
-        """
-        path = PurePosixPath(name)
-        if path.parent in self.known and (file := self.known[path.parent] / path.name).is_file():
-            return file
-        for folder in self.folders:
-            for start in range(max(1, len(path.parts) - 1)):
-                file = folder.joinpath(*path.parts[start:])
-                if file.is_file():
-                    self.known[path.parent] = file.parent
-                    return file
-        raise ValueError(f"there is no file {name}")
+        return _Draft(name, source, origin, files, picture_size_wh(files[0]), is_clip)
 
 
 def _annotation_files(root: Path) -> list[Path]:
@@ -187,28 +182,12 @@ def _annotation_files(root: Path) -> list[Path]:
     return found
 
 
-def _rows(file: Path) -> Iterator[tuple[str, object]]:
-    """Places and rows; a line of JSONL as bytes, to be parsed where an error can be told."""
-    if file.suffix == ".jsonl":
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield f"{file}:{number}", line
-        return
-    try:
-        rows = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f'"{file}" cannot be read: {error}.\n  {_EXPECTED}', code="bad_record"
-        ) from error
-    if not isinstance(rows, list):
-        raise DataError(f'"{file}" holds no list of rows.\n  {_EXPECTED}', code="bad_record")
-    yield from ((f"{file}: rows[{number}]", row) for number, row in enumerate(rows))
-
-
-def _size_wh(path: Path) -> tuple[int, int]:
-    """Size as `ImageRecord.load` shows it, read from the head of the file."""
-    with Image.open(path) as image:
-        width, height = image.size
-        turned = "exif" in image.info and image.getexif().get(_ORIENTATION) in _TURNED
-    return (height, width) if turned else (width, height)
+DATASETS = (
+    Dataset(
+        "pam",
+        "PAM-data: the rows released with PAM; images, clips and streams with conversations",
+        "*.jsonl or *.json with rows, and the pictures they name",
+        "https://huggingface.co/datasets/Perceive-Anything/PAM-data",
+        _read,
+    ),
+)

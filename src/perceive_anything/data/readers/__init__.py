@@ -1,0 +1,1 @@
+"""Public datasets, each read by its name into records; see `registry`."""
