@@ -5,11 +5,15 @@ Knows places and reasons as text; nothing of formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from perceive_anything.errors import DataError
 
 __all__ = ["MALFORMED", "BadRows", "reason_of"]
+
+Row = TypeVar("Row")
+Made = TypeVar("Made")
 
 # What reading a row raises where a field is missing, of another kind or of a wrong value.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -51,6 +55,30 @@ class BadRows:
             code="bad_record",
         )
         raise self.too_many from (reason if isinstance(reason, Exception) else None)
+
+    def usable(
+        self,
+        rows: Iterable[tuple[str, Row]],
+        make: Callable[[int, Row], Made],
+        failures: tuple[type[Exception], ...] = MALFORMED,
+    ) -> tuple[Made, ...]:
+        """What can be made of rows; those of which nothing can be made are left out.
+
+        Args:
+            rows: Their places, and they.
+            make: Makes something of a number, counted from 0 over what was made, and a row.
+            failures: What it raises where the row is at fault.
+
+        Raises:
+            DataError: There is one bad row too many.
+        """
+        made: list[Made] = []
+        for place, row in rows:
+            try:
+                made.append(make(len(made), row))
+            except failures as error:
+                self.leave_out(place, error)
+        return tuple(made)
 
 
 def reason_of(error: str | Exception) -> str:

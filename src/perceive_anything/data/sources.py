@@ -20,7 +20,7 @@ from perceive_anything.data.readers.registry import find_dataset, read_dataset
 from perceive_anything.data.rows import row_from_record
 from perceive_anything.data.schema import ClipRecord, ImageRecord
 from perceive_anything.data.shards import ShardedRecords
-from perceive_anything.errors import DataError
+from perceive_anything.errors import DataError, OptionError
 
 __all__ = ["DataSource", "fingerprint", "read_source"]
 
@@ -29,7 +29,10 @@ _OURS = ("packs", "shards")
 
 
 def _known(name: str) -> str:
-    return name if name in _OURS else find_dataset(name).name
+    try:
+        return name if name in _OURS else find_dataset(name).name
+    except OptionError as error:
+        raise ValueError(f"{error} Besides them there are {' and '.join(_OURS)}.") from error
 
 
 class DataSource(Settings):

@@ -1,6 +1,6 @@
 """A2D Sentences: sentences about actors of clips, with masks on a few frames.
 
-Knows its tables and its MATLAB files. Those of the release are HDF5, which SciPy does not read.
+Knows its tables, and what its MATLAB files hold; those of the release are HDF5.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from perceive_anything.data.bad_rows import MALFORMED
 from perceive_anything.data.readers.job import Dataset, Job
+from perceive_anything.data.readers.matlab import read_matlab
 from perceive_anything.data.readers.pictures import UNREADABLE, Films
 from perceive_anything.data.readers.regions import clip, said, track
 from perceive_anything.data.schema import ClipRecord, TrackRecord
-from perceive_anything.errors import require_package
 from perceive_anything.masks import encode_rle
 
 __all__ = ["DATASETS"]
@@ -88,19 +88,12 @@ class _Actors(NamedTuple):
 
 
 def _actors(file: Path) -> _Actors:
-    """SciPy's arrays are (H, W, N) or (H, W); HDF5 turns them around, (N, W, H) or (W, H)."""
-    with file.open("rb") as stream:
-        is_hdf5 = b"\x89HDF\r\n\x1a\n" in stream.read(1024)
-    if is_hdf5:
-        with require_package("h5py", extra="a2d").File(file, "r") as content:
-            numbers, masks = np.array(content["instance"]), np.array(content["reMask"]).T
-    else:
-        from scipy.io import loadmat
-
-        content = loadmat(file)
-        numbers, masks = content["instance"], content["reMask"]
+    """Masks are (H, W, N), or (H, W) of a single actor."""
+    content = read_matlab(file, ("instance", "reMask"))
+    masks = content["reMask"]
     stacked = masks[..., None] if masks.ndim == 2 else masks
-    return _Actors([int(number) for number in np.ravel(numbers)], np.moveaxis(stacked, -1, 0) > 0)
+    numbers = [int(number) for number in np.ravel(content["instance"])]
+    return _Actors(numbers, np.moveaxis(stacked, -1, 0) > 0)
 
 
 # Checked against datasets/a2d_sentences of mttr2021/MTTR, which reads the tables and the HDF5

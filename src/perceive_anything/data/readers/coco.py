@@ -95,17 +95,14 @@ def _records(
         except MALFORMED as error:
             bad.leave_out(f"{path}: images[{number}]", error)
             continue
-        regions: list[RegionRecord] = []
-        for place, row in rows:
-            try:
-                if not row.get("iscrowd"):
-                    regions.append(content.region(len(regions), row, size_wh))
-            except MALFORMED as error:
-                bad.leave_out(f"{path}: annotations[{place}]", error)
+        regions = bad.usable(
+            [(f"{path}: annotations[{place}]", row) for place, row in rows if not _is_crowd(row)],
+            partial(content.region, size_wh=size_wh),
+        )
         if regions:
             yield ImageRecord(
                 str(image["id"]), path.parent.name, str(image.get("license", "")), split,
-                size_wh, (), tuple(regions), ByteRange(str(file)),
+                size_wh, (), regions, ByteRange(str(file)),
             )  # fmt: skip
 
 
@@ -166,6 +163,10 @@ class _Content:
         known = tuple(plain_name(name) for name in names if not name.startswith("other"))
         owner = row["obj_ann_id"] if row["obj_ann_id"] != row["id"] else None
         return {"attributes": known, "annotation_id": row["id"], "part_of": owner}
+
+
+def _is_crowd(row: object) -> bool:
+    return isinstance(row, dict) and bool(row.get("iscrowd"))
 
 
 def _names(image: Mapping[str, Any]) -> list[str]:

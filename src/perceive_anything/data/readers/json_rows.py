@@ -20,6 +20,7 @@ __all__ = ["Item", "RowIndex", "json_entries", "json_items", "json_of", "json_ro
 
 Json = Any  # what `json.loads` returns
 CHUNK, LONGEST = 1 << 20, 1 << 28  # bytes read at once; an item of more bytes is taken as damage
+_AFTER_NUMBER = frozenset(",]} \t\r\n")  # where the bytes held end with a number, it may go on
 _BLANK = re.compile(r"[ \t\r\n]*")
 _BOM = b"\xef\xbb\xbf"
 
@@ -250,11 +251,11 @@ class _Scanner:
             try:
                 value, end = self.decode(self.text, self.at)
             except json.JSONDecodeError as error:
-                if len(self.text) - self.at > LONGEST or not self.more():
-                    place = self.base + error.pos
-                    raise ValueError(f"{error.msg} at byte {place}") from error
+                if not self.more():
+                    raise ValueError(f"{error.msg} at byte {self.base + error.pos}") from error
                 continue
-            if end < len(self.text) or not self.more():  # a number may go on in the next chunk
+            whole = not isinstance(value, (int, float)) or self.text[end : end + 1] in _AFTER_NUMBER
+            if (whole and end < len(self.text)) or not self.more():
                 break
         raw, offset = self.text[self.at : end], self.base + self.at
         self.at = end
@@ -280,8 +281,12 @@ class _Scanner:
         self.at += 1
 
     def more(self) -> bool:
-        """Read on, at least as much as is held, so that long items cost no more than twice."""
-        chunk = self.stream.read(max(CHUNK, len(self.text) - self.at))
+        """Read on, at least as much as is held, so that long items cost no more than twice.
+
+        False at the end of the file, and of an item that is too long to be one.
+        """
+        held = len(self.text) - self.at
+        chunk = self.stream.read(max(CHUNK, held)) if held <= LONGEST else b""
         self.base += self.at
         self.text = self.text[self.at :] + chunk.decode("latin-1")
         self.at = 0

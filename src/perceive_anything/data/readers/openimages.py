@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -51,18 +52,14 @@ def _read(job: Job) -> Iterator[ImageRecord]:
         except (*MALFORMED, *UNREADABLE) as error:
             job.bad.leave_out(place, error)
             continue
-        regions: list[RegionRecord] = []
+        single = [(place, row) for row in rows if row.get("IsGroupOf") != "1"]
         outlines = masks.of_image(image_id)
-        for row in rows:
-            try:
-                if row["IsGroupOf"] != "1":
-                    regions.append(_region(len(regions), row, size_wh, names, outlines))
-            except (*MALFORMED, *UNREADABLE) as error:
-                job.bad.leave_out(place, error)
+        make = partial(_region, size_wh=size_wh, names=names, outlines=outlines)
+        regions = job.bad.usable(single, make, (*MALFORMED, *UNREADABLE))
         if regions:
             yield ImageRecord(
                 image_id, job.dataset.name, "CC BY 2.0", job.split, size_wh, (),
-                tuple(regions), ByteRange(str(file)),
+                regions, ByteRange(str(file)),
             )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ Knows who keeps expressions, boxes and pictures where; all become `phrases` of r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -156,19 +156,22 @@ def _regions(
     for each in expressions:
         phrases[each.ann_ids] += each.phrases
         places.setdefault(each.ann_ids, each.place)
-    regions: list[RegionRecord] = []
-    for ann_ids, texts in phrases.items():
-        number = len(regions)
-        try:
-            members = [boxes.region(number, ann_id, size_wh) for ann_id in ann_ids]
-            found = members[0] if len(members) == 1 else _several(number, members, size_wh)
-        except MALFORMED as error:
-            job.bad.leave_out(places[ann_ids], error)
-            continue
-        names = {"phrases": said(texts)} if members else {"absent_phrases": said(texts)}
-        extra = {**found.extra, **names, "annotation_ids": ann_ids}
-        regions.append(_with(found, extra))
-    return tuple(regions)
+    rows = [(places[ann_ids], (ann_ids, said(texts))) for ann_ids, texts in phrases.items()]
+    return job.bad.usable(rows, partial(_pointed_out, boxes=boxes, size_wh=size_wh))
+
+
+def _pointed_out(
+    number: int,
+    spoken: tuple[tuple[object, ...], tuple[str, ...]],
+    boxes: _Boxes,
+    size_wh: tuple[int, int],
+) -> RegionRecord:
+    ann_ids, phrases = spoken
+    members = [boxes.region(number, ann_id, size_wh) for ann_id in ann_ids]
+    found = members[0] if len(members) == 1 else _several(number, members, size_wh)
+    named = {"phrases" if members else "absent_phrases": phrases, "annotation_ids": ann_ids}
+    extra = {**found.extra, **{key: value for key, value in named.items() if value}}
+    return replace(found, extra=extra)
 
 
 def _several(number: int, members: list[RegionRecord], size_wh: tuple[int, int]) -> RegionRecord:
@@ -176,13 +179,6 @@ def _several(number: int, members: list[RegionRecord], size_wh: tuple[int, int])
     if members:
         return group_region(number, members)
     return region(number, "", size_wh, xywh=(0, 0, *size_wh), kind="whole-image")
-
-
-def _with(found: RegionRecord, extra: Mapping[str, Any]) -> RegionRecord:
-    kept = {key: value for key, value in extra.items() if value != ()}
-    return RegionRecord(
-        found.id, found.label, found.label_zh, found.box_xyxy, found.rle, found.kind, kept
-    )
 
 
 def _read_reftext(job: Job) -> Iterator[ImageRecord]:
@@ -202,16 +198,22 @@ def _read_reftext(job: Job) -> Iterator[ImageRecord]:
         try:
             file = finder.find(name)
             size_wh = picture_size_wh(file)
-            regions = tuple(
-                region(number, "", size_wh, xywh=xywh, extra={"phrases": said(texts)})
-                for number, (xywh, texts) in enumerate(phrases.items())
-            )
         except (*MALFORMED, *UNREADABLE) as error:
             job.bad.leave_out(f"{path}: {name}", error)
             continue
-        yield ImageRecord(
-            name, job.dataset.name, "", job.split, size_wh, (), regions, ByteRange(str(file))
-        )
+        rows = [(f"{path}: {name}", each) for each in phrases.items()]
+        regions = job.bad.usable(rows, partial(_of_reftext, size_wh=size_wh))
+        if regions:
+            yield ImageRecord(
+                name, job.dataset.name, "", job.split, size_wh, (), regions, ByteRange(str(file))
+            )
+
+
+def _of_reftext(
+    number: int, row: tuple[Sequence[float], Sequence[str]], size_wh: tuple[int, int]
+) -> RegionRecord:
+    xywh, phrases = row
+    return region(number, "", size_wh, xywh=xywh, extra={"phrases": said(phrases)})
 
 
 _REFER = "https://github.com/lichengunc/refer"

@@ -15,7 +15,7 @@ from perceive_anything.data.bad_rows import MALFORMED
 from perceive_anything.data.handles import VideoFrame
 from perceive_anything.data.readers.job import Dataset, Job
 from perceive_anything.data.readers.json_rows import RowIndex, json_entries, json_items, json_of
-from perceive_anything.data.readers.pictures import UNREADABLE, Finder, film_of_folder
+from perceive_anything.data.readers.pictures import UNREADABLE, Film, Finder, film_of_folder
 from perceive_anything.data.readers.regions import Outline, clip, plain_name, said, track
 from perceive_anything.data.schema import ByteRange, ClipRecord, TrackRecord
 from perceive_anything.masks import segmentation_to_rle, union_rle
@@ -41,24 +41,33 @@ def _read_instances(job: Job) -> Iterator[ClipRecord]:
     finder = Finder(job.paths("{split}/JPEGImages", "JPEGImages", "{split}", ""))
     for video in videos:
         place = f"{path}: video {video.get('id')}"
-        tracks: list[TrackRecord] = []
         try:
             size_wh = (int(video["width"]), int(video["height"]))
             frames = [ByteRange(str(finder.find(str(name)))) for name in video["file_names"]]
         except MALFORMED as error:
             job.bad.leave_out(place, error)
             continue
-        for row in rows.rows(video["id"]):
-            try:
-                if not row.get("iscrowd"):
-                    outlines = _by_frame(row["segmentations"], len(frames))
-                    label = names[row["category_id"]]
-                    tracks.append(_track(len(tracks), label, size_wh, outlines, len(frames)))
-            except MALFORMED as error:
-                job.bad.leave_out(f"{path}: annotation {row.get('id')}", error)
+        own = [
+            (f"{path}: annotation {row.get('id')}", row)
+            for row in rows.rows(video["id"])
+            if not row.get("iscrowd")
+        ]
+        make = partial(_instance, names=names, size_wh=size_wh, num_frames=len(frames))
+        tracks = job.bad.usable(own, make)
         if tracks:
             name = str(video["id"])
             yield clip(name, job.dataset.name, job.split, size_wh, frames, tracks)
+
+
+def _instance(
+    number: int,
+    row: Mapping[str, Any],
+    names: Mapping[object, str],
+    size_wh: tuple[int, int],
+    num_frames: int,
+) -> TrackRecord:
+    outlines = _by_frame(row["segmentations"], num_frames)
+    return _track(number, names[row["category_id"]], size_wh, outlines, num_frames)
 
 
 def _track(
@@ -95,18 +104,24 @@ def _read_mevis(job: Job) -> Iterator[ClipRecord]:
         except (*MALFORMED, *UNREADABLE) as error:
             job.bad.leave_out(place, error)
             continue
-        tracks: list[TrackRecord] = []
-        for ids, phrases in expressions.items():
-            try:
-                if ids:
-                    outlines = _united(index, ids, len(film.frames), film.size_wh)
-                    more = {"phrases": said(phrases), "annotation_ids": ids}
-                    frames = len(film.frames)
-                    tracks.append(_track(len(tracks), "", film.size_wh, outlines, frames, **more))
-            except MALFORMED as error:
-                job.bad.leave_out(f"{place}: masks {list(ids)}", error)
+        rows = [(f"{place}: masks {list(ids)}", ids) for ids in expressions if ids]
+        tracks = job.bad.usable(
+            rows, partial(_expressed, index=index, said_of=expressions, film=film)
+        )
         if tracks:
             yield clip(name, job.dataset.name, job.split, film.size_wh, film.frames, tracks)
+
+
+def _expressed(
+    number: int,
+    ids: tuple[object, ...],
+    index: RowIndex,
+    said_of: Mapping[tuple[object, ...], Sequence[str]],
+    film: Film,
+) -> TrackRecord:
+    outlines = _united(index, ids, len(film.frames), film.size_wh)
+    more = {"phrases": said(said_of[ids]), "annotation_ids": ids}
+    return _track(number, "", film.size_wh, outlines, len(film.frames), **more)
 
 
 def _expressions(rows: Mapping[str, Mapping[str, Any]]) -> dict[tuple[object, ...], list[str]]:
@@ -149,21 +164,30 @@ def _of_sa_v(job: Job, path: Path, row: Mapping[str, Any]) -> ClipRecord:
     if not video.is_file():
         raise ValueError(f"there is no file {video}")
     count = int(row["video_frame_count"])
-    tracks: list[TrackRecord] = []
-    for place, name in enumerate(row["masklet_id"]):
-        try:
-            masks = [frame[place] for frame in row["masklet"]]
-            outlines = _by_frame(masks, count, SA_V_STEP)
-            frames = tuple(range(0, len(masks) * SA_V_STEP, SA_V_STEP))
-            extra = {"object": str(name), "annotated_frames": frames}
-            tracks.append(track(len(tracks), "", size_wh, outlines=outlines, extra=extra))
-        except MALFORMED as error:
-            job.bad.leave_out(f"{path}: masklet {name}", error)
+    names = [
+        (f"{path}: masklet {name}", (place, name)) for place, name in enumerate(row["masklet_id"])
+    ]
+    make = partial(_masklet, masks=row["masklet"], size_wh=size_wh, num_frames=count)
+    tracks = job.bad.usable(names, make)
     if not tracks:
         raise ValueError("it has no usable masklet")
     handles = [VideoFrame(str(video), number) for number in range(count)]
     name = str(row["video_id"])
     return clip(name, job.dataset.name, job.split, size_wh, handles, tracks)
+
+
+def _masklet(
+    number: int,
+    named: tuple[int, object],
+    masks: Sequence[Sequence[Outline | None]],
+    size_wh: tuple[int, int],
+    num_frames: int,
+) -> TrackRecord:
+    place, name = named
+    outlines = _by_frame([frame[place] for frame in masks], num_frames, SA_V_STEP)
+    looked_at = tuple(range(0, len(masks) * SA_V_STEP, SA_V_STEP))
+    extra = {"object": str(name), "annotated_frames": looked_at}
+    return track(number, "", size_wh, outlines=outlines, extra=extra)
 
 
 # Checked against: the readme of haochenheheda/LVVIS, whose files are in the form of YouTube-VIS;

@@ -16,6 +16,7 @@ import numpy as np
 from perceive_anything.data.bad_rows import MALFORMED
 from perceive_anything.data.readers.job import Dataset, Job
 from perceive_anything.data.readers.json_rows import RowIndex, json_items
+from perceive_anything.data.readers.matlab import read_matlab
 from perceive_anything.data.readers.pictures import (
     UNREADABLE,
     Finder,
@@ -61,19 +62,16 @@ def _read_json(job: Job, files: tuple[str, ...], folders: tuple[str, ...]) -> It
         image, rows = item.value, words.rows(item.value.get("id", item.name))
         try:
             size_wh = (int(image["width"]), int(image["height"]))
-            file = finder.find(str(image["file_name"])) if rows else None
+            name = str(image["file_name"])  # the folder in it may be called otherwise
+            file = finder.find(name, name.rpartition("/")[2]) if rows else None
         except MALFORMED as error:
             job.bad.leave_out(f"{path}: imgs[{item.name}]", error)
             continue
-        regions: list[RegionRecord] = []
-        for row in rows:
-            try:
-                regions.append(_of_json(len(regions), row, size_wh))
-            except MALFORMED as error:
-                job.bad.leave_out(f"{path}: anns[{row.get('id')}]", error)
+        places = [(f"{path}: anns[{row.get('id')}]", row) for row in rows]
+        regions = job.bad.usable(places, partial(_of_json, size_wh=size_wh))
         if regions:
             yield ImageRecord(
-                str(image["id"]), job.dataset.name, "", job.split, size_wh, (), tuple(regions),
+                str(image["id"]), job.dataset.name, "", job.split, size_wh, (), regions,
                 ByteRange(str(file)),
             )  # fmt: skip
 
@@ -83,6 +81,12 @@ def _of_json(number: int, row: Mapping[str, Any], size_wh: tuple[int, int]) -> R
     text = "" if row.get("legibility") == "illegible" else str(row.get("utf8_string", ""))
     extra = {"language": row.get("language"), "text_class": row.get("class")}
     return _region(number, Word(polygon, text), size_wh, row["bbox"], extra)
+
+
+def _of_file(number: int, word: Word | Exception, size_wh: tuple[int, int]) -> RegionRecord:
+    if isinstance(word, Exception):
+        raise word
+    return _region(number, word, size_wh)
 
 
 def _region(
@@ -114,20 +118,14 @@ def _read_files(
             if stem not in of_stem:
                 raise ValueError(f"there is no picture {stem}")
             size_wh = picture_size_wh(of_stem[stem])
-            regions: list[RegionRecord] = []
-            for word in words(file):
-                try:
-                    if isinstance(word, Exception):
-                        raise word
-                    regions.append(_region(len(regions), word, size_wh))
-                except MALFORMED as error:
-                    job.bad.leave_out(f"{file}", error)
+            found = [(str(file), word) for word in words(file)]
         except (*MALFORMED, *UNREADABLE) as error:
             job.bad.leave_out(str(file), error)
             continue
+        regions = job.bad.usable(found, partial(_of_file, size_wh=size_wh))
         if regions:
             yield ImageRecord(
-                stem, job.dataset.name, "", job.split, size_wh, (), tuple(regions),
+                stem, job.dataset.name, "", job.split, size_wh, (), regions,
                 ByteRange(str(of_stem[stem])),
             )  # fmt: skip
 
@@ -155,12 +153,7 @@ def _total_text(path: Path) -> Iterator[Word | Exception]:
 
 
 def _total_text_mat(path: Path) -> Iterator[Word | Exception]:
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(path, squeeze_me=False)
-    except (NotImplementedError, TypeError) as error:
-        raise ValueError(f"it is no MATLAB file that SciPy reads ({error})") from error
+    content = read_matlab(path, ("polygt", "gt"))
     rows = content["polygt"] if "polygt" in content else content["gt"]
     for row in rows:
         xs, ys = np.ravel(row[1]).tolist(), np.ravel(row[3]).tolist()

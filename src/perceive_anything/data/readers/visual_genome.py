@@ -6,6 +6,7 @@ Knows its JSON files, which are read image by image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from perceive_anything.data.bad_rows import MALFORMED
@@ -43,16 +44,12 @@ def _read(job: Job) -> Iterator[ImageRecord]:
         except MALFORMED as error:
             job.bad.leave_out(f"{images}: [{item.name}]", error)
             continue
-        regions: list[RegionRecord] = []
-        for row in rows:
-            try:
-                regions.append(_region(len(regions), row, size_wh))
-            except MALFORMED as error:
-                job.bad.leave_out(f"image {image_id}", error)
+        places = [(f"image {image_id}", row) for row in rows]
+        regions = job.bad.usable(places, partial(_region, size_wh=size_wh))
         if regions:
             yield ImageRecord(
                 str(image_id), job.dataset.name, "CC BY 4.0", job.split, size_wh, (),
-                tuple(regions), ByteRange(str(file)),
+                regions, ByteRange(str(file)),
             )  # fmt: skip
 
 
