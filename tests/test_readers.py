@@ -3,6 +3,7 @@
 import json
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -180,3 +181,14 @@ def test_a_large_file_takes_little_memory(tmp_path):
     tracemalloc.stop()
     assert count == 100_000
     assert peak < 20e6
+
+
+def test_the_page_of_datasets_says_what_the_registry_says():
+    page = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text("utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| [`")}
+    assert rows.keys() == NAMES
+    for name, row in rows.items():
+        told = row.replace("\\", "")
+        dataset = DATASETS[name]
+        for part in (dataset.summary, dataset.layout, dataset.checked, dataset.home):
+            assert part in told

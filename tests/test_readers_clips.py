@@ -125,7 +125,7 @@ def test_lv_vis(tmp_path):
         "categories": [{"id": 1, "name": "Red_Panda"}],
     }
     write(tmp_path / "train_instances.json", content)
-    frames(tmp_path / "train" / "JPEGImages" / "a", ["0", "1"])
+    frames(tmp_path / "JPEGImages" / "train" / "a", ["0", "1"])
     (record,), told = read("lv_vis", tmp_path)
     (track,) = record.regions
     assert (record.id, track.label, track.boxes_xyxy) == ("5", "red panda", {0: BOX_XYXY})

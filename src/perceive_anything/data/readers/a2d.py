@@ -96,8 +96,6 @@ def _actors(file: Path) -> _Actors:
     return _Actors(numbers, np.moveaxis(stacked, -1, 0) > 0)
 
 
-# Checked against datasets/a2d_sentences of mttr2021/MTTR, which reads the tables and the HDF5
-# files. No real file was at hand.
 DATASETS = (
     Dataset(
         "a2d",
@@ -106,6 +104,7 @@ DATASETS = (
         " a2d_annotation_with_instances/CLIP/*.h5 (or *.mat), and CLIP.mp4 or a folder CLIP of"
         " frames at any depth",
         "https://kgavrilyuk.github.io/publication/actor_action/",
+        "datasets/a2d_sentences of mttr2021/MTTR; no real file was at hand",
         _read,
         ("train", "test"),
     ),

@@ -188,16 +188,13 @@ def _captions(path: Path) -> list[tuple[str, str]]:
     return [(who.strip(), sentence.strip()) for who, _, sentence in parts]
 
 
-# Checked against: README.md of tzhhhh123/HC-STVG (1.0; fields of 2.0 as others' loaders use them);
-# README.md of Guaranteer/VidSTG-Dataset and VidOR's page; BenSMOT.md and
-# tools/convert_bensmot2coco.py of Nathan-Li123/SMOTer; README.md of Hon-Wong/Elysium. No real
-# file was at hand. BenSMOT's interactions (graphml) are not read.
 DATASETS = (
     Dataset(
         "hc_stvg",
         "HC-STVG: a sentence about one person of a clip, boxes while it is true",
         "train_v2.json, train_v1.json or train.json (or in annos/), and CLIP.mp4 at any depth",
         "https://github.com/tzhhhh123/HC-STVG",
+        "the readme there, for 1.0; 2.0 as other loaders read it; no real file was at hand",
         _read_hc_stvg,
         ("train", "val", "test"),
     ),
@@ -206,6 +203,7 @@ DATASETS = (
         "VidSTG: sentences and questions about objects of VidOR's videos, boxes while true",
         "train_annotations.json, and VidOR's GROUP/CLIP.json and GROUP/CLIP.mp4 at any depth",
         "https://github.com/Guaranteer/VidSTG-Dataset",
+        "the readme there; VidOR's boxes as other loaders read them; no real file was at hand",
         _read_vidstg,
         ("train", "val", "test"),
     ),
@@ -214,6 +212,7 @@ DATASETS = (
         "BenSMOT: people of clips with boxes and a caption each, and one of the clip",
         "train/ACTION/CLIP/ with gt/gt.txt, imgs/*.jpg, instance_captions.txt, video_caption.txt",
         "https://github.com/Nathan-Li123/SMOTer/blob/main/BenSMOT.md",
+        "BenSMOT.md and tools/convert_bensmot2coco.py there; no real file was at hand",
         _read_bensmot,
         ("train", "test"),
     ),
@@ -222,6 +221,7 @@ DATASETS = (
         "ElysiumTrack-1M: an object of a clip with boxes and a description",
         "ElysiumTrack-1M.jsonl and frames/CLIP/*.jpg",
         "https://github.com/Hon-Wong/Elysium",
+        "the readme there; no real file was at hand",
         _read_elysium,
     ),
 )

@@ -217,15 +217,13 @@ _COCO = Form(_both("instances_{split}2017.json", "instances_{split}2014.json"),
              ("{split}2017", "{split}2014"))  # fmt: skip
 _OF_2017 = ("train2017", "val2017")
 
-# Checked against: the data format page of cocodataset.org; lvisdataset.org and the files of LVIS
-# v1; the readme of Objects365's download page as others' loaders use it; docs/PACO_DATASET.md of
-# facebookresearch/paco; the readme of V3Det/V3Det. Of COCO and LVIS real rows were at hand.
 DATASETS = (
     Dataset(
         "coco",
         "COCO: 80 categories with masks; also any folder with one COCO file",
         "annotations/instances_train2017.json and train2017/, or one *.json and its pictures",
         "https://cocodataset.org/#format-data",
+        "the set's data format page; no real file was at hand",
         partial(_read, form=_COCO),
     ),
     Dataset(
@@ -233,6 +231,7 @@ DATASETS = (
         "LVIS v1: 1,203 categories with masks and definitions, on COCO's pictures",
         "lvis_v1_train.json (or in annotations/), train2017/ and val2017/",
         "https://www.lvisdataset.org/dataset",
+        "how other loaders read it; no real file was at hand",
         partial(_read, form=Form(_both("lvis_v1_{split}.json"), _OF_2017)),
         ("train", "val"),
     ),
@@ -241,6 +240,7 @@ DATASETS = (
         "Objects365 v2: 365 categories with boxes",
         "zhiyuan_objv2_train.json (or in annotations/), train/patch0/*.jpg",
         "https://www.objects365.org/overview.html",
+        "how other loaders read it; no real file was at hand",
         partial(_read, form=Form(_both("zhiyuan_objv2_{split}.json"), ("{split}",))),
         ("train", "val"),
     ),
@@ -249,6 +249,7 @@ DATASETS = (
         "PACO-LVIS: objects and their parts with masks and attributes, on COCO's pictures",
         "paco_lvis_v1_train.json (or in annotations/), train2017/ and val2017/",
         "https://github.com/facebookresearch/paco/blob/main/docs/PACO_DATASET.md",
+        "docs/PACO_DATASET.md there; no real file was at hand",
         partial(_read, form=Form(_both("paco_lvis_v1_{split}.json"), _OF_2017)),
         ("train", "val", "test"),
     ),
@@ -257,6 +258,7 @@ DATASETS = (
         "V3Det: 13,204 categories with boxes, Chinese names and definitions",
         "v3det_2023_v1_train.json (or in annotations/), images/CATEGORY/*.jpg",
         "https://github.com/V3Det/V3Det",
+        "the readme there; no real file was at hand",
         partial(_read, form=Form(_both("v3det_2023_v1_{split}.json"))),
         ("train", "val"),
     ),

@@ -134,15 +134,13 @@ def _read_osprey(job: Job) -> Iterator[ImageRecord]:
     return _read(job, ("train2017", "coco/train2017", "imgs", "coco/imgs"))
 
 
-# Checked against: osprey/datasets/osprey_724k.py of CircleRadon/Osprey; the loaders in
-# accessory/data/conversation and accessory/eval/MDVP-Bench of AFeng-x/Draw-and-Understand (boxes
-# as left, top, width, height; points as x, y). No real file was at hand.
 DATASETS = (
     Dataset(
         "osprey",
         "Osprey-724K: conversations about masks, on pictures of COCO",
         "osprey_*.json and train2017/",
         "https://huggingface.co/datasets/AntGroup-MI/Osprey-724K",
+        "osprey/datasets/osprey_724k.py of CircleRadon/Osprey; no real file was at hand",
         _read_osprey,
     ),
     Dataset(
@@ -150,6 +148,8 @@ DATASETS = (
         "MDVP-Data and MDVP-Bench: conversations about boxes and points, many kinds of pictures",
         "*.json or *.jsonl and their pictures, there or in images/",
         "https://huggingface.co/datasets/Afeng-x/Draw-and-Understand",
+        "the loaders in accessory/data/conversation and accessory/eval/MDVP-Bench of "
+        "AFeng-x/Draw-and-Understand; no real file was at hand",
         _read,
     ),
 )

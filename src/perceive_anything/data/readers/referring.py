@@ -220,15 +220,13 @@ _REFER = "https://github.com/lichengunc/refer"
 _LAYOUT = "refs({by}).json or .p and instances.json, here or in {name}/, and train2014/"
 _UNC = ("train", "val", "testA", "testB")
 
-# Checked against: the readme and refer.py of lichengunc/refer; the loader of gRefCOCO in
-# henghuiding/ReLA; the readme and the loaders of mjhucla/Google_Refexp_toolbox; the readme and
-# dataset/data_loader.py of Buki2/STAN. No real file was at hand.
 DATASETS = (
     Dataset(
         "refcoco",
         "RefCOCO: short expressions for objects of COCO, from a game",
         _LAYOUT.format(by="unc", name="refcoco"),
         _REFER,
+        "the readme and refer.py there; no real file was at hand",
         partial(_read_refs, name="refcoco", split_by=("unc", "google")),
         _UNC,
     ),
@@ -237,6 +235,7 @@ DATASETS = (
         "RefCOCO+: the same without words for places",
         _LAYOUT.format(by="unc", name="refcoco+"),
         _REFER,
+        "the readme and refer.py there; no real file was at hand",
         partial(_read_refs, name="refcoco+", split_by=("unc",)),
         _UNC,
     ),
@@ -245,6 +244,7 @@ DATASETS = (
         "RefCOCOg: whole sentences for objects of COCO",
         _LAYOUT.format(by="umd", name="refcocog"),
         _REFER,
+        "the readme and refer.py there; no real file was at hand",
         partial(_read_refs, name="refcocog", split_by=("umd", "google")),
         ("train", "val", "test"),
     ),
@@ -253,6 +253,7 @@ DATASETS = (
         "gRefCOCO: expressions for one, several or no object of COCO",
         "grefs(unc).json and instances.json, here or in grefcoco/, and train2014/",
         "https://github.com/henghuiding/gRefCOCO",
+        "the readme there, and the loader in henghuiding/ReLA; no real file was at hand",
         partial(_read_refs, name="grefcoco", split_by=("unc",)),
         _UNC,
     ),
@@ -262,6 +263,7 @@ DATASETS = (
         "google_refexp_train_201511_coco_aligned.json (or the file before it was aligned, with"
         " instances_train2014.json) and train2014/",
         "https://github.com/mjhucla/Google_Refexp_toolbox",
+        "the readme there; the fields as other loaders read them; no real file was at hand",
         _read_refexp,
         ("train", "val"),
     ),
@@ -271,6 +273,7 @@ DATASETS = (
         "reftext_train.pth or .json (rows: picture, id, left top width height, expression, ...),"
         " here or in data/reftext/, and the pictures in images/",
         "https://github.com/Buki2/STAN",
+        "the readme and dataset/data_loader.py there; no real file was at hand",
         _read_reftext,
         ("train", "val", "test"),
     ),

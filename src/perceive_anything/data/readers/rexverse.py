@@ -73,15 +73,15 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-# Checked against the file names of the set's page and the TSV format in finetuning/README.md of
-# IDEA-Research/Rex-Omni (boxes as x1 y1 x2 y2 with `phrase`), by the same authors. What else a box
-# of this set may hold is assumed; no real file was at hand.
 DATASETS = (
     Dataset(
         "rexverse",
         "Rexverse-2M: objects with descriptions in a phrase or a sentence",
         "0_500000_image.tsv (its parts joined) and *.annotation.tsv or *.annotations.tsv",
         "https://huggingface.co/datasets/IDEA-Research/Rexverse-2M",
+        "the list of files there, and the TSV format in finetuning/README.md of IDEA-"
+        "Research/Rex-Omni by the same authors; what a box holds besides `phrase` is a "
+        "guess; no real file was at hand",
         _read,
     ),
 )

@@ -28,6 +28,7 @@ SA_V_STEP = 4  # videos have 24 frames a second, of which 6 are annotated
 def _read_instances(job: Job) -> Iterator[ClipRecord]:
     """The form of YouTube-VIS: videos, annotations with a mask a frame, categories."""
     path = job.file("{split}_instances.json", "annotations/{split}_instances.json",
+                    "Annotations/{split}_instances.json",
                     "{split}/instances.json")  # fmt: skip
     rows, videos, names = RowIndex(path), RowIndex(path), {}
     for item in json_items(path):
@@ -38,7 +39,9 @@ def _read_instances(job: Job) -> Iterator[ClipRecord]:
             videos.add(row.get("id"), item)
         elif item.section == "categories":
             names[row.get("id")] = plain_name(row.get("name", ""))
-    finder = Finder(job.paths("{split}/JPEGImages", "JPEGImages", "{split}", ""))
+    finder = Finder(
+        job.paths("JPEGImages/{split}", "{split}/JPEGImages", "JPEGImages", "{split}", "")
+    )
     for video in videos:
         place = f"{path}: video {video.get('id')}"
         try:
@@ -190,15 +193,13 @@ def _masklet(
     return track(number, "", size_wh, outlines=outlines, extra=extra)
 
 
-# Checked against: the readme of haochenheheda/LVVIS, whose files are in the form of YouTube-VIS;
-# README.md of henghuiding/MeViS, and the loaders of its masks; sav_dataset/README.md of
-# facebookresearch/sam2. No real file was at hand.
 DATASETS = (
     Dataset(
         "lv_vis",
         "LV-VIS: objects of 1,196 categories in clips, with masks on every frame",
-        "train_instances.json and train/JPEGImages/CLIP/*.jpg",
+        "train_instances.json (or in annotations/) and JPEGImages/train/CLIP/*.jpg",
         "https://github.com/haochenheheda/LVVIS",
+        "the readme there, which names the form of YouTube-VIS; no real file was at hand",
         _read_instances,
         ("train", "val"),
     ),
@@ -207,6 +208,7 @@ DATASETS = (
         "MeViS: expressions of motion for one or several objects of a clip, with masks",
         "train/meta_expressions.json, train/mask_dict.json, train/JPEGImages/CLIP/*.jpg",
         "https://github.com/henghuiding/MeViS",
+        "the readme there; the masks as other loaders read them; no real file was at hand",
         _read_mevis,
         ("train", "valid_u"),
     ),
@@ -215,6 +217,7 @@ DATASETS = (
         "SA-V train: masks people drew or mended, on every fourth frame of a video",
         "CLIP.mp4 and CLIP_manual.json side by side, at any depth",
         "https://github.com/facebookresearch/sam2/tree/main/sav_dataset",
+        "the readme there; no real file was at hand",
         partial(_read_sa_v, kind="manual"),
     ),
     Dataset(
@@ -222,6 +225,7 @@ DATASETS = (
         "SA-V train: masks a model drew, on every fourth frame of a video",
         "CLIP.mp4 and CLIP_auto.json side by side, at any depth",
         "https://github.com/facebookresearch/sam2/tree/main/sav_dataset",
+        "the readme there; no real file was at hand",
         partial(_read_sa_v, kind="auto"),
     ),
 )

@@ -204,16 +204,13 @@ def _is_number(cell: str) -> bool:
 
 _PARTS = ("train", "val", "test")
 
-# Checked against: the API of bgshih/coco-text (v2 files) and the page of TextOCR, as others'
-# loaders use them; text files of Total-Text as shown on a copy of the set, and its .mat as others'
-# converters read it; the "Tasks" pages of rrc.cvc.uab.es for ICDAR 2013, 2015 and MLT. No real
-# file was at hand, but lines of Total-Text were.
 DATASETS = (
     Dataset(
         "coco_text",
         "COCO-Text: words in pictures of COCO, also illegible ones",
         "cocotext.v2.json (or COCO_Text.json) and train2014/",
         "https://bgshih.github.io/cocotext/",
+        "how other loaders read it; no real file was at hand",
         partial(
             _read_json,
             files=("cocotext.v2.json", "COCO_Text.json"),
@@ -226,6 +223,7 @@ DATASETS = (
         "TextOCR: a million words with outlines, on pictures of OpenImages",
         "TextOCR_0.1_train.json and train_images/ (or train/)",
         "https://textvqa.org/textocr/dataset/",
+        "the set's description of its fields; no real file was at hand",
         partial(
             _read_json,
             files=("TextOCR_0.1_{split}.json",),
@@ -238,6 +236,7 @@ DATASETS = (
         "Total-Text: curved words with outlines",
         "poly_gt_img1.txt or poly_gt_img1.mat and img1.jpg, in folders that name Train or Test",
         "https://github.com/cs-chan/Total-Text-Dataset",
+        "text files of the real set; its .mat files as other loaders read them",
         partial(_read_files, kinds=(".txt", ".mat"), words=_total_text),
         ("train", "test"),
     ),
@@ -246,6 +245,7 @@ DATASETS = (
         "ICDAR 2013, 2015 and MLT: words with quadrangles or boxes",
         "gt_img_1.txt and img_1.jpg, in folders whose names hold train or test",
         "https://rrc.cvc.uab.es/",
+        "how other loaders read it; no real file was at hand",
         partial(_read_files, kinds=(".txt",), words=_icdar),
         ("train", "test", "val"),
     ),

@@ -79,8 +79,6 @@ def _region(number: int, row: Row, size_wh: tuple[int, int]) -> RegionRecord:
     return region(number, names[0], size_wh, xywh=xywh, extra=extra)
 
 
-# Checked against the readme of the downloads at the address below, as others' loaders use them; no
-# real file was at hand.
 DATASETS = (
     Dataset(
         "visual_genome",
@@ -88,6 +86,7 @@ DATASETS = (
         "image_data.json; region_descriptions.json, attributes.json or objects.json; VG_100K/ and"
         " VG_100K_2/",
         "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html",
+        "the set's description of its fields; no real file was at hand",
         _read,
     ),
 )
