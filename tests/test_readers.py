@@ -121,7 +121,7 @@ def test_json_item_by_item_is_json_as_a_whole(tmp_path_factory, content, chunk, 
         entries = list(json_entries(path)) if isinstance(content, dict) else []
     raw = path.read_bytes()
     for item in [*items, *entries]:
-        assert json.loads(raw[item.offset : item.offset + item.size]) == item.value
+        assert json.loads(raw[item.offset : item.offset + item.num_bytes]) == item.value
     if isinstance(content, list):
         assert [item.value for item in items] == content
         return

@@ -32,14 +32,14 @@ class Item(NamedTuple):
         section: Key of the list or object it stands in; "" where the file itself is that.
         name: Its key or number there.
         offset: Where its bytes begin.
-        size: Number of its bytes.
+        num_bytes: How many they are.
         value: What they say.
     """
 
     section: str
     name: str | int
     offset: int
-    size: int
+    num_bytes: int
     value: Any
 
 
@@ -136,7 +136,7 @@ class RowIndex:
         """Note a row; keys are told apart as texts, so that 7 and "7" are one."""
         self._keys.append(hash(str(key)))
         self._offsets.append(item.offset)
-        self._sizes.append(item.size)
+        self._sizes.append(item.num_bytes)
 
     def rows(self, key: object) -> list[Any]:
         """The rows of a key in the order of the file."""
