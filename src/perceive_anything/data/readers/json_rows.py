@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -130,7 +130,7 @@ class RowIndex:
         self._sorted = np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self._row(number) for number in range(len(self._keys)))
+        return (self._rows([number])[0] for number in range(len(self._keys)))
 
     def add(self, key: object, item: Item) -> None:
         """Note a row; keys are told apart as texts, so that 7 and "7" are one."""
@@ -140,11 +140,12 @@ class RowIndex:
 
     def rows(self, key: object) -> list[Any]:
         """The rows of a key in the order of the file."""
-        return [self._row(number) for number in self._numbers(key)]
+        return self._rows(self._numbers(key))
 
     def numbered(self, key: object) -> list[tuple[int, Any]]:
         """The rows of a key, each with its number among all rows."""
-        return [(number, self._row(number)) for number in self._numbers(key)]
+        numbers = self._numbers(key)
+        return list(zip(numbers, self._rows(numbers), strict=True))
 
     def groups(self) -> Iterator[list[Any]]:
         """The rows of each key, in the order in which the keys come first."""
@@ -153,7 +154,7 @@ class RowIndex:
         starts = np.flatnonzero(np.diff(self._sorted, prepend=~self._sorted[:1]))
         ends = np.append(starts[1:], len(self._order))
         for group in np.argsort(self._order[starts], kind="stable"):
-            yield [self._row(int(n)) for n in self._order[starts[group] : ends[group]]]
+            yield self._rows(self._order[starts[group] : ends[group]].tolist())
 
     def without(self, other: RowIndex) -> list[int]:
         """Numbers of the first rows of all keys that the other index does not know."""
@@ -180,10 +181,15 @@ class RowIndex:
             self._order = np.argsort(keys, kind="stable")
             self._sorted = keys[self._order]
 
-    def _row(self, number: int) -> Json:
+    def _rows(self, numbers: Sequence[int]) -> list[Json]:
+        if not numbers:
+            return []
+        rows = []
         with self.path.open("rb") as stream:
-            stream.seek(self._offsets[number])
-            return self.parse(stream.read(self._sizes[number]))
+            for number in numbers:
+                stream.seek(self._offsets[number])
+                rows.append(self.parse(stream.read(self._sizes[number])))
+        return rows
 
 
 class _Scanner:
