@@ -197,7 +197,7 @@ def _xywh(box_xyxy: BoxXyxy) -> list[float]:
 
 
 def _length(start: float, end: float) -> float:
-    """What added to the start is the end exactly, in floating point too."""
+    """What added to the start is the end exactly, which a row's own box always has."""
     length = end - start
     near = (length, math.nextafter(length, math.inf), math.nextafter(length, -math.inf))
     return next((each for each in near if start + each == end), length)
