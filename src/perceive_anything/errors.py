@@ -28,6 +28,7 @@ class CodeInfo:
 
 
 CODES: dict[str, CodeInfo] = {
+    "bad_body": CodeInfo(USER, 400, "The body of a request cannot be read."),
     "bad_config": CodeInfo(USER, 422, "A recipe or setting is malformed."),
     "bad_label_count": CodeInfo(
         USER, 422, "Points and labels differ in number or labels are not 0/1."
@@ -35,6 +36,9 @@ CODES: dict[str, CodeInfo] = {
     "bad_model": CodeInfo(USER, 503, "Model files are damaged or of an unknown layout."),
     "bad_number": CodeInfo(USER, 422, "A coordinate is not a finite number."),
     "bad_record": CodeInfo(USER, 422, "A training record cannot be read."),
+    "bad_request": CodeInfo(USER, 422, "A field of a request is missing, unknown or malformed."),
+    "body_too_large": CodeInfo(USER, 413, "The body of a request has too many bytes."),
+    "body_too_slow": CodeInfo(USER, 408, "The body of a request did not arrive in time."),
     "box_inverted": CodeInfo(USER, 422, "A box has x2 <= x1 or y2 <= y1."),
     "box_outside_image": CodeInfo(USER, 422, "A box reaches outside the image."),
     "file_missing": CodeInfo(USER, 400, "A file or folder does not exist."),
@@ -43,9 +47,14 @@ CODES: dict[str, CodeInfo] = {
     "frame_size": CodeInfo(USER, 422, "The frames of a video are not all of one size."),
     "image_size": CodeInfo(USER, 413, "An image is empty, too small, too large or too elongated."),
     "image_truncated": CodeInfo(USER, 415, "An image file ends too early."),
+    "limit_exceeded": CodeInfo(USER, 422, "A request asks for more than the server allows."),
     "mask_empty": CodeInfo(USER, 422, "A mask selects no pixel."),
     "mask_size": CodeInfo(USER, 422, "A mask is not of the image's size."),
+    "method_not_allowed": CodeInfo(USER, 405, "The address does not know the method."),
     "missing_extra": CodeInfo(USER, 503, "An optional package is not installed."),
+    "not_authorized": CodeInfo(USER, 401, "The API key is missing or wrong."),
+    "not_found": CodeInfo(USER, 404, "The server has nothing at this address."),
+    "origin_refused": CodeInfo(USER, 403, "A web page of another origin asked."),
     "out_of_memory": CodeInfo(USER, 503, "The memory is too small for the model and the request."),
     "out_unwritable": CodeInfo(USER, 400, "An output file cannot be written."),
     "paths_differ": CodeInfo(BUG, 500, "Two ways of computing the same thing disagree."),
@@ -55,6 +64,10 @@ CODES: dict[str, CodeInfo] = {
     "request_changed": CodeInfo(
         USER, 409, "A folder holds answers to another request than the one that would go on."
     ),
+    "server_busy": CodeInfo(USER, 429, "The server has enough to do; try again later."),
+    "server_failed": CodeInfo(BUG, 500, "The server met a fault of its own."),
+    "server_stopping": CodeInfo(USER, 503, "The server is shutting down."),
+    "session_busy": CodeInfo(USER, 409, "The session is already at work."),
     "stream_lost": CodeInfo(USER, 503, "A camera or address cannot be reached or was lost."),
     "unknown_device": CodeInfo(USER, 422, "The device does not exist here."),
     "unknown_dtype": CodeInfo(USER, 422, "The precision is not supported."),
@@ -63,6 +76,9 @@ CODES: dict[str, CodeInfo] = {
     "unknown_model": CodeInfo(USER, 422, "There is no such model."),
     "unknown_task": CodeInfo(USER, 422, "The task does not exist."),
     "unsupported_source": CodeInfo(USER, 415, "The source is of a kind that cannot be read."),
+    "unsupported_body": CodeInfo(USER, 415, "The body of a request is of an unknown kind."),
+    "url_failed": CodeInfo(USER, 422, "An address gave no image."),
+    "url_refused": CodeInfo(USER, 422, "The server does not fetch from this address."),
     "video_truncated": CodeInfo(USER, 415, "A video file ends too early."),
 }
 
@@ -113,6 +129,10 @@ class ConfigError(PerceiveError, ValueError):
 
 class DataError(PerceiveError, ValueError):
     """Training data cannot be read."""
+
+
+class RequestError(PerceiveError, ValueError):
+    """A request to the server cannot be answered."""
 
 
 class MissingExtraError(PerceiveError, ImportError):

@@ -28,6 +28,8 @@ class TextChunk:
             tokens of the text, its end among them.
         label_confidence: Of the final piece of a label: how likely it is right, 0..1.
         uncertain: Of the final piece of a label: it is more likely wrong than right.
+        num_tokens: Tokens that the piece is made of.
+        cut: Of the final piece: whether the text ended because it had become too long.
     """
 
     region: int
@@ -37,6 +39,8 @@ class TextChunk:
     log_probability: float | None = None
     label_confidence: float | None = None
     uncertain: bool = False
+    num_tokens: int = 0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MOST_SIGNS = 7  # of a packed number: 35 bits
 BoolMask = npt.NDArray[np.bool_]
 
 
@@ -77,6 +78,7 @@ def segmentation_to_rle(
         packed = dict(segmentation)
         if isinstance(packed["counts"], list):
             packed = coco.frPyObjects(packed, *shape_hw)
+        _check_counts(packed["counts"], *shape_hw)
         return encode_rle(decode_rle(packed))
     return encode_rle(polygons_to_mask(segmentation, shape_hw))
 
@@ -95,6 +97,32 @@ def union_rle(rles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     union = coco.merge([_packed(rle) for rle in rles])
     return {"size": [int(n) for n in union["size"]], "counts": union["counts"].decode("ascii")}
+
+
+def _check_counts(counts: str | bytes, height: int, width: int) -> None:
+    """See that packed run lengths cover a mask exactly.
+
+    pycocotools reads past the end of a text that stops within a number, and leaves memory as it was
+    where the runs are too short.
+
+    Raises:
+        ValueError: They do not.
+    """
+    packed = counts.encode("latin-1", "replace") if isinstance(counts, str) else counts
+    signs = np.frombuffer(packed, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(signs < 32)  # larger ones say that more of the number follow
+    lengths = np.diff(ends, prepend=-1)
+    whole = len(ends) and ends[-1] == len(signs) - 1 and lengths.max() <= MOST_SIGNS
+    if not whole or signs.min() < 0 or signs.max() > 63:
+        raise ValueError("its counts are not packed as COCO does")
+    starts = ends - lengths + 1
+    places = np.arange(len(signs)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((signs & 31) << 5 * places, starts)
+    runs -= np.where(signs[ends] & 16, 1 << 5 * lengths, 0)
+    for first in (1, 2):  # all but the first three are differences to the run before the last
+        runs[first::2] = runs[first::2].cumsum()
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"its counts cover {runs.sum()} pixels of {width}x{height}")
 
 
 def mask_to_polygons(mask: BoolMask) -> list[list[float]]:

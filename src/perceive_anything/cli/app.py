@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("image", "Segment and describe regions of images."),
     "video": ("video", "Follow and describe regions of a video."),
     "stream": ("stream", "Follow and describe regions of a stream while its frames arrive."),
+    "serve": ("serve", "Answer over HTTP: regions, sessions, streams, an OpenAI-style chat."),
     "models": ("models", "List the models that can be named with --model."),
     "convert": ("convert", "Convert a released PAM checkpoint to this package's layout."),
     "train": ("train", "Train a model from a recipe."),

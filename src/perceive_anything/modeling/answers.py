@@ -38,12 +38,14 @@ class Token:
         id: The token; None once the answer has ended.
         log_probability: Natural logarithm of its probability, or of that of the end; 0 for an end
             that no token stands for, as the answer has become too long.
+        cut: Whether this is such an end.
     """
 
     region: int
     task: str
     id: int | None
     log_probability: float = 0.0
+    cut: bool = False
 
 
 @dataclass(slots=True)
@@ -126,7 +128,7 @@ def iter_answers(
             if not is_end:
                 yield Token(region, tasks[task], token, log_p)
             if is_over:
-                yield Token(region, tasks[task], None, log_p if is_end else 0.0)
+                yield Token(region, tasks[task], None, log_p if is_end else 0.0, not is_end)
         if over.all():
             return
         if over.any():

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import torch
@@ -60,6 +60,16 @@ class ImageSession:
             pixels = processor.pixel_values([array]).to(model.device, model.dtype)
             self._features = model.encode_image(pixels)
         self.timing_s["encode"] = time.perf_counter() - start
+
+    @property
+    def model(self) -> PamForConditionalGeneration:
+        """The model that answers."""
+        return self._model
+
+    @property
+    def processor(self) -> PamProcessor:
+        """Its processor."""
+        return self._processor
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -187,27 +197,38 @@ class ImageSession:
         self.timing_s["segment"] += time.perf_counter() - start
         return features
 
-    @torch.inference_mode()
-    def _perceive(self, writing: Writing, prompts: Sequence[Prompt], first_id: int) -> list[Region]:
+    def look(
+        self, prompts: Sequence[Prompt], first_id: int = 0
+    ) -> tuple[RegionFeatures, list[Region]]:
+        """Segment only: what the texts are written from, and the regions without them.
+
+        Args:
+            prompts: In pixels of the image, which they fit.
+            first_id: Id of the first region.
+        """
         features = self._segment(prompts)
         masks, scores = masks_and_scores(features, self.size_wh, prompts)
-        start = time.perf_counter()
-        texts: list[dict[str, Any]] = [{}] * len(prompts)
-        if writing.texts:
-            rows = self._model.visual_rows(features)
-            texts = write_texts(self._model, self._processor, rows, writing)
-        self.timing_s["text"] += time.perf_counter() - start
-        return [
+        return features, [
             Region(
                 first_id + i,
                 prompt,
                 masks[i],
                 mask_to_box_xyxy(masks[i]) or (0, 0, 0, 0),
                 scores[i],
-                **texts[i],
             )
             for i, prompt in enumerate(prompts)
         ]
+
+    @torch.inference_mode()
+    def _perceive(self, writing: Writing, prompts: Sequence[Prompt], first_id: int) -> list[Region]:
+        features, regions = self.look(prompts, first_id)
+        if not writing.texts:
+            return regions
+        start = time.perf_counter()
+        rows = self._model.visual_rows(features)
+        texts = write_texts(self._model, self._processor, rows, writing)
+        self.timing_s["text"] += time.perf_counter() - start
+        return [replace(region, **said) for region, said in zip(regions, texts, strict=True)]
 
     def _stream(
         self, writing: Writing, prompts: Sequence[Prompt], first_id: int

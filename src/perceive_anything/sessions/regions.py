@@ -125,7 +125,7 @@ def iter_texts(
     ids: dict[tuple[int, str], list[int]] = {
         (region, task): [] for region in range(len(visual_RVD)) for task in tasks
     }
-    said = dict.fromkeys(ids, "")
+    said, told = dict.fromkeys(ids, ""), dict.fromkeys(ids, 0)
     sure: dict[tuple[int, str], list[float]] = {key: [] for key in ids}
     for token in iter_answers(
         model, processor, visual_RVD, tasks, writing.language, writing.max_new_tokens,
@@ -139,7 +139,10 @@ def iter_texts(
         if final or not text.endswith(HALF_CHARACTER):
             new, said[key] = text[len(said[key]) :], text
             if new or final:
-                chunk = TextChunk(token.region, token.task, new, final)
+                num_tokens, told[key] = len(ids[key]) - told[key], len(ids[key])
+                chunk = TextChunk(
+                    token.region, token.task, new, final, num_tokens=num_tokens, cut=token.cut
+                )
                 yield _finished(chunk, sure[key], model.config) if final else chunk
 
 
@@ -209,18 +212,26 @@ def write_texts(
     writing: Writing,
 ) -> list[dict[str, Any]]:
     """Texts of R regions and how sure each is, by field of `Region`; "segment" writes none."""
-    names = [TASK_FIELD[task] for task in writing.texts]
-    found: list[dict[str, Any]] = [
-        dict.fromkeys(names, "") | {"log_probabilities": dict.fromkeys(names, 0.0)}
-        for _ in range(len(visual_RVD))
-    ]
+    chunks: list[list[TextChunk]] = [[] for _ in range(len(visual_RVD))]
     for chunk in iter_texts(model, processor, visual_RVD, writing.texts, writing):
-        region, name = found[chunk.region], TASK_FIELD[chunk.task]
-        region[name] += chunk.text
+        chunks[chunk.region].append(chunk)
+    return [texts_of(own) for own in chunks]
+
+
+def texts_of(chunks: Sequence[TextChunk]) -> dict[str, Any]:
+    """Texts of one region and how sure each is, by field of `Region`.
+
+    Args:
+        chunks: All of the region's, from `iter_texts`.
+    """
+    found: dict[str, Any] = {"log_probabilities": {}}
+    for chunk in chunks:
+        name = TASK_FIELD[chunk.task]
+        found[name] = found.get(name, "") + chunk.text
         if chunk.final:
-            region["log_probabilities"][name] = chunk.log_probability
+            found["log_probabilities"][name] = chunk.log_probability
         if chunk.final and chunk.task == RECOGNIZE:
-            region |= {"label_confidence": chunk.label_confidence, "uncertain": chunk.uncertain}
+            found |= {"label_confidence": chunk.label_confidence, "uncertain": chunk.uncertain}
     return found
 
 

@@ -1,0 +1,76 @@
+"""An app in uvicorn, with the limits that belong to connections."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from perceive_anything.errors import OptionError
+from perceive_anything.server.protocol import with_header_timeout
+from perceive_anything.server.settings import MIB, ServerSettings
+
+WEBSOCKET_MESSAGE = 16 * MIB
+
+
+def server_of(app: FastAPI, settings: ServerSettings, host: str, port: int) -> uvicorn.Server:
+    """A server that is ready to run.
+
+    Args:
+        app: From `create_app`.
+        settings: Those of the app.
+        host: Where to listen.
+        port: 0 takes a free one.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=with_header_timeout(settings.header_timeout_s),
+        ws_max_size=min(settings.max_body_bytes, WEBSOCKET_MESSAGE),
+        ws_max_queue=2,
+        timeout_graceful_shutdown=round(settings.shutdown_s) or 1,
+        server_header=False,
+        log_level="warning",
+    )
+    return uvicorn.Server(config)
+
+
+def serve_forever(
+    app: FastAPI,
+    settings: ServerSettings,
+    host: str,
+    port: int,
+    say: Callable[[str], object],
+) -> None:
+    """Serve until the process is told to stop; answers that are under way are finished.
+
+    Args:
+        app: From `create_app`.
+        settings: Those of the app.
+        host: Where to listen.
+        port: 0 takes a free one.
+        say: Told where it listens.
+
+    Raises:
+        OptionError: The address cannot be listened at.
+    """
+    listening = _listen(host, port)
+    with listening:
+        shown = f"[{host}]" if ":" in host else host
+        say(f"listening at http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops)")
+        server_of(app, settings, host, port).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise OptionError(
+            f"cannot listen at {host} port {port}: {error.strerror or error}.\n"
+            "  Choose another --host or --port; --port 0 takes a free one.",
+            code="unknown_option",
+        ) from error
