@@ -208,16 +208,9 @@ class ImageSession:
         """
         features = self._segment(prompts)
         masks, scores = masks_and_scores(features, self.size_wh, prompts)
-        return features, [
-            Region(
-                first_id + i,
-                prompt,
-                masks[i],
-                mask_to_box_xyxy(masks[i]) or (0, 0, 0, 0),
-                scores[i],
-            )
-            for i, prompt in enumerate(prompts)
-        ]
+        boxes = [mask_to_box_xyxy(mask) or (0, 0, 0, 0) for mask in masks]
+        found = zip(prompts, masks, boxes, scores, strict=True)
+        return features, [Region(first_id + i, *values) for i, values in enumerate(found)]
 
     @torch.inference_mode()
     def _perceive(self, writing: Writing, prompts: Sequence[Prompt], first_id: int) -> list[Region]:

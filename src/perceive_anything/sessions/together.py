@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from perceive_anything.events import TextChunk
+from perceive_anything.results import Region
 from perceive_anything.sessions.batches import in_batches, regions_at_once
 from perceive_anything.sessions.regions import Writing, iter_texts, texts_of
 
 if TYPE_CHECKING:
-    from perceive_anything.results import Region
     from perceive_anything.sessions.image import ImageSession
     from perceive_anything.types import Prompt
 
