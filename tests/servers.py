@@ -1,4 +1,4 @@
-"""Real servers for tests: in a thread with settings of its own, or `perceive serve` as a process."""
+"""Real servers for tests: in a thread with settings of its own, or `perceive serve` itself."""
 
 import base64
 import io

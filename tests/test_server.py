@@ -225,7 +225,12 @@ def test_numbers_for_prometheus(url):
 
 
 def test_base64_that_is_damaged(url):
-    for image in (CAT_URI[:-9] + "!", "data:image/png;base64,", "/etc/passwd", "file:///etc/passwd"):
+    for image in (
+        CAT_URI[:-9] + "!",
+        "data:image/png;base64,",
+        "/etc/passwd",
+        "file:///etc/passwd",
+    ):
         answer = httpx.post(f"{url}/v1/regions", json={"image": image, "prompts": [BOX]})
         assert answer.status_code == 415
         refusal(answer, 415, answer.json()["error"]["code"])

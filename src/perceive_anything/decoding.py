@@ -190,6 +190,21 @@ def _moving(container: InputContainer, source: str) -> VideoStream:
     return stream
 
 
+def count_packets(container: InputContainer, stream: VideoStream, most: int) -> int:
+    """Coded pictures of an open file, without decoding any; counting stops beyond `most`."""
+    import av
+
+    number = 0
+    try:
+        for packet in container.demux(stream):
+            number += packet.size > 0
+            if number > most:
+                break
+    except av.FFmpegError:  # it ends too early, which whoever decodes it will say
+        pass
+    return number
+
+
 def unreadable(source: str, found: str) -> MediaError:
     """The error for what is no video.
 

@@ -67,6 +67,7 @@ def create_app(perceiver: Perceiver, settings: ServerSettings | None = None) -> 
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     for module in (status, regions, sessions, chat, stream):
         app.include_router(module.router)

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from perceive_anything.errors import CODES, PerceiveError, RequestError
 
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 DOCS = "See /openapi.json for what is expected."
 
 
@@ -76,14 +77,23 @@ def error_body(error: PerceiveError, param: str | None = None) -> dict[str, Any]
     return ErrorBody(error=detail).model_dump()
 
 
-def error_response(error: PerceiveError, param: str | None = None) -> JSONResponse:
-    """An error as an answer with its status."""
+def error_response(error: PerceiveError, param: str | None = None, path: str = "") -> JSONResponse:
+    """An error as an answer with its status.
+
+    Args:
+        error: What happened.
+        param: Dotted name of the field that is to blame.
+        path: Of the request: OpenAI's clients show nothing but the message, so there it says all.
+    """
+    body = error_body(error, param)
+    if path.startswith(OPENAI_PATHS):
+        body["error"]["message"] += f" {body['error']['hint']}"
     headers = {}
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if error.code == "not_authorized":
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_body(error, param), error.http_status, headers)
+    return JSONResponse(body, error.http_status, headers)
 
 
 def as_error(error: BaseException) -> PerceiveError:
@@ -145,13 +155,13 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-async def _perceive_error(_: Request, error: Exception) -> JSONResponse:
-    return error_response(as_error(error))
+async def _perceive_error(request: Request, error: Exception) -> JSONResponse:
+    return error_response(as_error(error), path=request.url.path)
 
 
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (RequestValidationError, ValidationError))
-    return error_response(*field_error(error.errors()))
+    return error_response(*field_error(error.errors()), request.url.path)
 
 
 async def _bug(_: Request, error: Exception) -> JSONResponse:

@@ -6,9 +6,11 @@ Knows video sessions and the worker; between two frames the worker is free for o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from fastapi.responses import Response
 
@@ -43,57 +45,74 @@ def follow(service: Service, kept: Kept, session: VideoSession, ask: PropagateRe
     with ExitStack() as stack:
         stack.enter_context(kept.use(alone=True))
         stack.callback(service.gate.enter().leave)
-        steps = session.propagate()
-        held = stack.pop_all()
-
-    def close() -> None:
-        # The worker may be within a step, so it must be the one that ends them.
-        ending = asyncio.ensure_future(_ended(service, steps))
-        ending.add_done_callback(lambda _: held.close())
-
-    return Events(_events(service, kept, session, steps, writing, ask.language), close)
+        following = _Following(service, kept, session, writing, ask.language, stack.pop_all())
+    return Events(following.events(), lambda: asyncio.ensure_future(following.end()))
 
 
-async def _ended(service: Service, steps: Iterator[Step]) -> None:
-    with suppress(RequestError):  # the server stops, and nobody works any more
-        await service.worker.call(steps.close)  # type: ignore[attr-defined]
+@dataclass
+class _Following:
+    """One pass through a video.
 
+    Attributes:
+        held: The session and a place behind the gate, until it has ended.
+    """
 
-async def _events(
-    service: Service,
-    kept: Kept,
-    session: VideoSession,
-    steps: Iterator[Step],
-    writing: Writing,
-    language: str,
-) -> AsyncIterator[bytes]:
-    try:
+    service: Service
+    kept: Kept
+    session: VideoSession
+    writing: Writing
+    language: str
+    held: ExitStack
+
+    def __post_init__(self) -> None:
+        self._steps = self.session.propagate()
+
+    async def end(self) -> None:
+        """Let go of the session; the worker may be within a step, so it is the one that ends it."""
+        with suppress(RequestError):  # the server stops, and nobody works any more
+            await self.service.worker.call(self._steps.close)  # type: ignore[attr-defined]
+        self.held.close()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Frames, then captions, then the result; an error in its place if it cannot be."""
         try:
-            while (step := await service.worker.call(lambda: next(steps, None))) is not None:
-                if kept.deleted:
+            async for line in self._frames():
+                yield event("frame", line)
+            tracks = []
+            for track_id in self.session.track_ids:
+                tracks.append(await self._track(track_id))
+                if tracks[-1].caption is not None:
+                    yield event("caption", _caption_event(tracks[-1]).to_dict())
+            last = event("result", await asyncio.to_thread(self._result(tracks).to_json))
+        except Exception as error:
+            last = error_event(error)
+        await self.end()  # before the client knows that it may ask again
+        yield last
+
+    async def _frames(self) -> AsyncIterator[dict[str, Any]]:
+        call, source = self.service.worker.call, self.session.source.source
+        try:
+            while (step := await call(lambda: next(self._steps, None))) is not None:
+                if self.kept.deleted:
                     raise RequestError("the session was deleted.", code="not_found")
-                check_frames(step[0].index + 1, service.settings)
-                for line in _frame_event(step, session.size_wh).to_lines():
-                    yield event("frame", line)
-        except MediaError as error:  # what came before is good
-            if error.code != "video_truncated":
-                raise
-            yield error_event(
-                MediaError(str(error).replace(session.source.source, session.name), code=error.code)
-            )
-        tracks = []
-        for track_id in session.track_ids:
-            track = await service.worker.call(partial(session.track, track_id, writing))
-            tracks.append(track)
-            if track.caption is not None:
-                yield event("caption", _caption_event(track).to_dict())
-        result = VideoResult(
+                check_frames(step[0].index + 1, self.service.settings)
+                for line in _frame_event(step, self.session.size_wh).to_lines():
+                    yield line
+        except MediaError as error:
+            if error.code != "video_truncated":  # else what came before is good
+                told = str(error).replace(source, self.session.name)
+                raise MediaError(told, code=error.code) from error
+
+    async def _track(self, track_id: int) -> Track:
+        track = partial(self.session.track, track_id, self.writing)
+        return await self.service.worker.call(track)
+
+    def _result(self, tracks: list[Track]) -> VideoResult:
+        session = self.session
+        return VideoResult(
             session.name, session.size_wh, session.source.fps, session.num_frames,
-            service.model_name, language, tuple(tracks), session.timing_s,
+            self.service.model_name, self.language, tuple(tracks), session.timing_s,
         )  # fmt: skip
-        yield event("result", await asyncio.to_thread(result.to_json))
-    except Exception as error:
-        yield error_event(error)
 
 
 def _frame_event(step: Step, size_wh: tuple[int, int]) -> FrameEvent:

@@ -49,7 +49,8 @@ class Guard:
         try:
             error = self._refusal(scope)
             if error is not None:
-                await error_response(error)(scope, receive, visit.send)
+                answer = error_response(error, path=scope["path"])
+                await answer(scope, receive, visit.send)
             elif scope["type"] == "websocket":
                 await self._app(scope, receive, visit.send)
             else:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from perceive_anything.decoding import opened
+from perceive_anything.decoding import count_packets, opened
 from perceive_anything.errors import MediaError, RequestError
 from perceive_anything.media import check_shape, load_image
 from perceive_anything.server.settings import ServerSettings
@@ -140,12 +140,11 @@ def open_video(path: Path, name: str, settings: ServerSettings) -> VideoFile:
         RequestError: It has too many frames.
     """
     try:
-        _check_container(path, settings)
+        num_frames = _check_container(path, settings)
         video = VideoFile(path)
     except MediaError as error:
         raise MediaError(str(error).replace(str(path), name), code=error.code) from error
-    if video.num_frames is not None:
-        check_frames(video.num_frames, settings)
+    video.num_frames = video.num_frames or num_frames
     return video
 
 
@@ -163,7 +162,8 @@ def check_frames(num_frames: int, settings: ServerSettings) -> None:
         )
 
 
-def _check_container(path: Path, settings: ServerSettings) -> None:
+def _check_container(path: Path, settings: ServerSettings) -> int:
+    """Number of frames of a video of a known kind."""
     with path.open("rb") as file:
         start = file.read(16)
     known = [name for at, magic, name in VIDEO_STARTS if start[at:].startswith(magic)]
@@ -171,10 +171,12 @@ def _check_container(path: Path, settings: ServerSettings) -> None:
         with opened(str(path)) as (container, stream):
             width, height = stream.codec_context.width, stream.codec_context.height
             found = container.format.name
+            num_frames = count_packets(container, stream, settings.max_frames)
         if width * height > settings.max_pixels:
             raise _too_large(f"{width}x{height} pixels a frame", settings)
         if found in known:
-            return
+            check_frames(num_frames, settings)
+            return num_frames
     raise MediaError(
         f'"{path}" is not a video that can be read.\n  Expected MP4, MKV, WebM, AVI, Ogg or GIF.',
         code="file_unreadable",

@@ -93,16 +93,22 @@ def _answer(
         yield first + number, Seen(region) if writing.texts else region
     if not writing.texts:
         return
-    session, start = questions[0].session, time.perf_counter()
+    session = questions[0].session
+    told_s = dict.fromkeys((id(one.session) for one in questions), time.perf_counter())
     waiting: list[list[TextChunk]] = [[] for _ in regions]
     chunks = iter_texts(session.model, session.processor, torch.cat(rows), writing.texts, writing)
     for chunk in chunks:
-        waiting[chunk.region].append(chunk)
+        written = waiting[chunk.region]
+        written.append(chunk)
         yield first + chunk.region, chunk
-        own_chunks = waiting[chunk.region]
-        if sum(one.final for one in own_chunks) == len(writing.texts):
-            said = texts_of(own_chunks, session.model.config.label_calibration)
+        if sum(one.final for one in written) == len(writing.texts):
+            _count_time(questions[chunk.region].session, told_s)
+            said = texts_of(written, session.model.config.label_calibration)
             yield first + chunk.region, replace(regions[chunk.region], **said)
-    spent = time.perf_counter() - start
-    for session in {id(one.session): one.session for one in questions}.values():
-        session.timing_s["text"] += spent
+
+
+def _count_time(session: ImageSession, told_s: dict[int, float]) -> None:
+    """Add to a session's clock what passed since its last region was complete."""
+    now_s = time.perf_counter()
+    session.timing_s["text"] += now_s - told_s[id(session)]
+    told_s[id(session)] = now_s
