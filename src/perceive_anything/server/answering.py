@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from perceive_anything.errors import PromptError, RequestError
 from perceive_anything.events import TextChunk
 from perceive_anything.results import ImageResult, Region
-from perceive_anything.server.failures import as_error, error_body
+from perceive_anything.server.failures import ClientGoneError, as_error, error_body
 from perceive_anything.server.prompts import read_prompts
 from perceive_anything.server.service import Service
 from perceive_anything.server.settings import ServerSettings
@@ -52,10 +52,6 @@ class Events(EventSourceResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._close()
-
-
-class ClientGoneError(ConnectionError):
-    """Nobody waits for the answer any more."""
 
 
 def event(name: str, data: object) -> bytes:

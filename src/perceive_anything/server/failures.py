@@ -11,13 +11,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from perceive_anything.errors import CODES, PerceiveError, RequestError
 
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+CLIENT_GONE = 499  # as other servers count it
 OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 DOCS = "See /openapi.json for what is expected."
 
@@ -52,6 +53,10 @@ class BusyError(RequestError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message, code="server_busy")
         self.retry_after_s = retry_after_s
+
+
+class ClientGoneError(ConnectionError):
+    """Nobody waits for the answer any more."""
 
 
 class BodyError(HTTPException):
@@ -152,6 +157,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(ValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientGoneError, _gone)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -162,6 +168,10 @@ async def _perceive_error(request: Request, error: Exception) -> JSONResponse:
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (RequestValidationError, ValidationError))
     return error_response(*field_error(error.errors()), request.url.path)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)  # for the numbers; nobody reads it
 
 
 async def _bug(_: Request, error: Exception) -> JSONResponse:

@@ -92,14 +92,18 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
+def literal(address: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
 async def _get(
     url: str, address: str, target: SplitResult, settings: ServerSettings
 ) -> bytes | str:
     """The body, or where it is said to be."""
     import httpx
 
-    literal = f"[{address}]" if ":" in address else address
-    pinned = target._replace(netloc=literal, fragment="").geturl()
+    pinned = target._replace(netloc=literal(address), fragment="").geturl()
     name = target.hostname or ""
     try:
         async with (

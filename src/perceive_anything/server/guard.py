@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perceive_anything.errors import RequestError
-from perceive_anything.server.failures import BodyError, BusyError, error_response
+from perceive_anything.server.failures import CLIENT_GONE, BodyError, BusyError, error_response
 from perceive_anything.server.metrics import Metrics
 from perceive_anything.server.settings import ServerSettings
 
@@ -98,6 +98,8 @@ class _Visit:
     def __init__(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         self._guard, self._scope, self._receive, self._send = guard, scope, receive, send
         self._began_s = time.monotonic()
+        headers = Headers(scope=scope)
+        self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         self._complete, self._status = False, 0
         self.num_bytes = 0
 
@@ -116,6 +118,7 @@ class _Visit:
                 message = await self._receive()
         except TimeoutError:
             raise self._broken(_too_slow(settings)) from None
+        self._unread = self._unread and message.get("more_body", False)
         self._complete = not message.get("more_body", False)
         length = len(message.get("body", b""))
         self.num_bytes += length
@@ -154,7 +157,7 @@ class _Visit:
         """
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             self._status = message["status"]
-            if not self._complete and self._scope["type"] == "http":
+            if self._unread and self._scope["type"] == "http":
                 # Unread bytes of the body would be taken for the next request.
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
         elif message["type"] == "websocket.accept":
@@ -170,7 +173,7 @@ class _Visit:
         method = self._scope.get("method", "WEBSOCKET")
         method = method if method in (*METHODS, "WEBSOCKET") else "other"
         route = str(getattr(self._scope.get("route"), "path", "other"))
-        status, spent_s = str(self._status or 499), time.monotonic() - self._began_s
+        status, spent_s = str(self._status or CLIENT_GONE), time.monotonic() - self._began_s
         metrics.count("requests_total", status=status, method=method, route=route)
         metrics.count("request_seconds_total", spent_s, method=method, route=route)
 
