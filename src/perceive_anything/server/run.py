@@ -13,6 +13,7 @@ from perceive_anything.server.protocol import with_header_timeout
 from perceive_anything.server.settings import MIB, ServerSettings
 
 WEBSOCKET_MESSAGE = 16 * MIB
+KEEP_ALIVE_S = 75  # longer than any Retry-After, or who comes again meets a closing connection
 
 
 def server_of(app: FastAPI, settings: ServerSettings, host: str, port: int) -> uvicorn.Server:
@@ -31,6 +32,7 @@ def server_of(app: FastAPI, settings: ServerSettings, host: str, port: int) -> u
         http=with_header_timeout(settings.header_timeout_s),
         ws_max_size=min(settings.max_body_bytes, WEBSOCKET_MESSAGE),
         ws_max_queue=2,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(settings.shutdown_s) or 1,
         server_header=False,
         log_level="warning",

@@ -139,13 +139,16 @@ class Worker:
 
     def _run(self) -> None:
         batch: Generator[None] | None = None
+        called = False  # calls and steps of a batch take turns, so neither waits for ever
         while True:
             with self._changed:
                 while not (self._calls or self._works or batch or self._stopping):
                     self._changed.wait()
                 if self._stopping:
                     break
-                call = self._calls.popleft() if self._calls else None
+                texts = batch is not None or bool(self._works)
+                called = bool(self._calls) and not (called and texts)
+                call = self._calls.popleft() if called else None
                 works = self._gathered() if call is None and batch is None else []
             if call is not None:
                 call.run()
