@@ -99,8 +99,15 @@ class Process:
     def stop(self):
         """What it wrote to stderr."""
         self.process.terminate()
-        _, told = self.process.communicate(timeout=30)
+        _, told = self.process.communicate(timeout=60)
         return told
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
 
 
 def clip(path, num_frames=10, size_wh=(96, 64)):

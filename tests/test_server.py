@@ -173,6 +173,9 @@ def test_pages_of_other_origins_are_sent_away(small):
     foreign = {"Origin": "https://evil.example"}
     refusal(small.get("/v1/models", headers=foreign), 403, "origin_refused")
     assert small.get("/v1/models", headers={"Origin": "https://friend.example"}).status_code == 200
+    ahead = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
+    allowed = small.options("/v1/regions", headers=ahead)
+    assert allowed.headers["access-control-allow-origin"] == "https://friend.example"
     own = {"Origin": str(small.base_url).rstrip("/")}
     assert small.get("/v1/models", headers=own).status_code == 200
 

@@ -25,11 +25,13 @@ ZEROS = bytes(10_000_000)
 
 @pytest.fixture(scope="module")
 def process():
-    running = Process("--max-waiting", "16", "--max-mib", "16", "--max-prompts", "64")
-    yield running
-    told = running.stop()
-    assert "Traceback" not in told, told
-    assert running.process.returncode == -signal.SIGTERM  # as uvicorn ends: cleanly, then by it
+    options = ("--max-waiting", "16", "--max-mib", "16", "--max-prompts", "64")
+    with Process(*options) as running:
+        yield running
+        told = running.stop()
+        assert "Traceback" not in told, told
+        # As uvicorn ends: cleanly, and then by the signal.
+        assert running.process.returncode == -signal.SIGTERM
 
 
 @pytest.fixture(scope="module")

@@ -56,21 +56,23 @@ def expected():
 
 def test_two_hundred_clients():
     labels = expected()
-    process = Process("--max-waiting", str(WAITING))
-    asyncio.run(warm(process.url))
-    before, sizes, done = process.resident_mib, [], threading.Event()
+    with Process("--max-waiting", str(WAITING)) as process:
+        asyncio.run(warm(process.url))
+        before, sizes, done = process.resident_mib, [], threading.Event()
 
-    def watch():
-        while not done.wait(0.2):
-            sizes.append(process.resident_mib)
+        def watch():
+            while not done.wait(0.2):
+                sizes.append(process.resident_mib)
 
-    watching = threading.Thread(target=watch)
-    watching.start()
-    answers = asyncio.run(crowd(process.url))
-    done.set()
-    watching.join()
-    text = httpx.get(f"{process.url}/metrics").text
-    told = process.stop()
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            answers = asyncio.run(crowd(process.url))
+        finally:
+            done.set()
+            watching.join()
+        text = httpx.get(f"{process.url}/metrics").text
+        told = process.stop()
     found = [answer.json()["regions"][0]["label"] for answer, _ in answers]
     assert found == [labels[number % len(labels)] for number in range(CLIENTS)]
     refused = sum(times for _, times in answers)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from pydantic.json_schema import models_json_schema
 
 import perceive_anything
@@ -72,6 +73,13 @@ def create_app(perceiver: Perceiver, settings: ServerSettings | None = None) -> 
     for module in (status, regions, sessions, chat, stream):
         app.include_router(module.router)
     app.add_middleware(Guard, settings=chosen, metrics=metrics)
+    if chosen.allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+        )
     add_handlers(app)
     _complete_openapi(app)
     return app

@@ -79,7 +79,7 @@ def _read(prompt: WirePrompt, size_wh: tuple[int, int] | None, settings: ServerS
     if isinstance(prompt, BoxPrompt):
         return Box(*prompt.box)
     if isinstance(prompt, PointsPrompt):
-        around = None if prompt.box is None else Box(*prompt.box)
+        around = None if prompt.box_xyxy is None else Box(*prompt.box)
         pairs = [(x, y) for x, y in prompt.points]
         return Points(pairs, labels=prompt.labels, box=around)
     if size_wh is None:

@@ -103,7 +103,7 @@ def _answer(
         yield first + chunk.region, chunk
         if sum(one.final for one in written) == len(writing.texts):
             _count_time(questions[chunk.region].session, told_s)
-            said = texts_of(written, session.model.config.label_calibration)
+            said = texts_of(written)
             yield first + chunk.region, replace(regions[chunk.region], **said)
 
 
