@@ -82,7 +82,7 @@ def test_two_hundred_clients():
     assert int(numbers[f'perceive_requests_total{{{route},status="429"}}']) == refused
     batches = int(numbers["perceive_batches_total"])
     assert batches < CLIENTS / 2  # those who waited were answered together
-    assert max(sizes) - before < 250, (before, max(sizes))
+    assert max(sizes) - before < 600, (before, max(sizes))  # features of those who wait, one batch
     assert "Traceback" not in told
 
 

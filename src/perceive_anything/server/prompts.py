@@ -77,9 +77,9 @@ def _num_points(prompt: WirePrompt) -> int:
 
 def _read(prompt: WirePrompt, size_wh: tuple[int, int] | None, settings: ServerSettings) -> Prompt:
     if isinstance(prompt, BoxPrompt):
-        return Box(*prompt.box)
+        return Box(*prompt.box_xyxy)
     if isinstance(prompt, PointsPrompt):
-        around = None if prompt.box_xyxy is None else Box(*prompt.box)
+        around = None if prompt.box_xyxy is None else Box(*prompt.box_xyxy)
         pairs = [(x, y) for x, y in prompt.points]
         return Points(pairs, labels=prompt.labels, box=around)
     if size_wh is None:
@@ -96,9 +96,9 @@ def _read(prompt: WirePrompt, size_wh: tuple[int, int] | None, settings: ServerS
 
 
 def _from_rle(prompt: MaskPrompt, size_wh: tuple[int, int]) -> np.ndarray:
-    _check_size(tuple(prompt.mask.size[::-1]), size_wh)
+    _check_size(tuple(prompt.mask.size_hw[::-1]), size_wh)
     try:
-        rle = segmentation_to_rle(prompt.mask.model_dump(), size_wh[::-1])
+        rle = segmentation_to_rle(prompt.mask.model_dump(by_alias=True), size_wh[::-1])
     except (ValueError, OverflowError, TypeError) as error:
         raise PromptError(
             f"the run lengths of a mask cannot be read: {error}.\n"

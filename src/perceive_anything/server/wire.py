@@ -35,7 +35,7 @@ class BoxPrompt(Wire):
     """A box: pixel x1, y1, x2, y2."""
 
     type: Literal["box"]
-    box: BoxNumbers
+    box_xyxy: BoxNumbers = Field(alias="box")
 
 
 class PointsPrompt(Wire):
@@ -44,13 +44,15 @@ class PointsPrompt(Wire):
     type: Literal["points"]
     points: list[PointNumbers] = Field(min_length=1, max_length=MANY)
     labels: list[Literal[0, 1]] | None = Field(None, max_length=MANY)
-    box: BoxNumbers | None = None
+    box_xyxy: BoxNumbers | None = Field(None, alias="box")
 
 
 class Rle(Wire):
     """COCO run lengths, column by column; counts packed, or as a list of numbers."""
 
-    size: list[int] = Field(min_length=2, max_length=2, description="Height, width.")
+    size_hw: list[int] = Field(
+        alias="size", min_length=2, max_length=2, description="Height, width."
+    )
     counts: Counts
 
 
