@@ -165,7 +165,7 @@ def draw_video_frame(
 
     sizes = _Sizes.of(image)
     scene = np.array(image, order="C")
-    colors = [_rgb(color_id) for color_id in color_ids]
+    colors = [region_rgb(color_id) for color_id in color_ids]
     boxes = [mask_to_box_xyxy(mask) for mask in masks]
     for mask, box_xyxy, color in zip(masks, boxes, colors, strict=True):
         if box_xyxy is not None:
@@ -277,7 +277,8 @@ def _detections(
 
 
 @lru_cache(maxsize=256)
-def _rgb(color_id: int) -> Rgb:
+def region_rgb(color_id: int) -> Rgb:
+    """The colour of a region by its position, or by its number in a video."""
     color = load_supervision().ColorPalette.DEFAULT.by_idx(color_id)
     return color.r, color.g, color.b
 

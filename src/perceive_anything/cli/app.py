@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "video": ("video", "Follow and describe regions of a video."),
     "stream": ("stream", "Follow and describe regions of a stream while its frames arrive."),
     "serve": ("serve", "Answer over HTTP: regions, sessions, streams, an OpenAI-style chat."),
+    "demo": ("demo", "Show the web demo: point and read in a browser."),
     "models": ("models", "List the models that can be named with --model."),
     "convert": ("convert", "Convert a released PAM checkpoint to this package's layout."),
     "train": ("train", "Train a model from a recipe."),

@@ -1,0 +1,1 @@
+"""The web demo: Gradio around an own canvas on which regions are pointed at."""
