@@ -88,7 +88,7 @@ def build(service: Service) -> gr.Blocks:
         delete_cache=(600, 3600),
     ) as page:  # fmt: skip
         with gr.Row(elem_classes="pa-top"):
-            gr.HTML(HEAD, apply_default_css=False, min_width=260)
+            gr.HTML(HEAD, apply_default_css=False, elem_classes="pa-plain", min_width=260)
             plain: dict[str, bool] = {"show_label": False, "container": False}
             language = gr.Radio(
                 [("English", "en"), ("中文", "zh")], value="en", label="Language", min_width=190,

@@ -48,7 +48,10 @@ class ImageTab:
                 self.canvas = prompter("image", photo_examples())
             with gr.Column(scale=4, min_width=300):
                 self.cards = gr.HTML(
-                    cards.cards_html(None, EMPTY), js_on_load=cards.JS, apply_default_css=False
+                    cards.cards_html(None, EMPTY),
+                    js_on_load=cards.JS,
+                    apply_default_css=False,
+                    elem_classes="pa-plain",
                 )
                 downloads(self.save_image, ("JSON", "COCO", "PNG"))
         outputs = [self.canvas, self.cards]

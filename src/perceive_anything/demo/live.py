@@ -81,7 +81,8 @@ class Live:
                 self.events.append(event)
             elif isinstance(event, FrameEvent):
                 said = {caption.track: caption.text for caption in self.events}
-                drawn = event.plot(array, said) if event.tracks else array
+                names = {track: f"Region {track + 1}" for track in self.tracks}
+                drawn = event.plot(array, said, names) if event.tracks else array
                 self.frame_uri = photo_uri(drawn, LIVE_PX)
 
     def point(self, data: object) -> None:

@@ -27,7 +27,7 @@ function resize() {
   const [width, height] = view.size;
   // All of the photo is on the screen, with the tools above it, where the screen is tall enough.
   const above = stage.getBoundingClientRect().top + window.scrollY;
-  const room = stage.clientWidth, tall = Math.max(window.innerHeight - above - 48, window.innerHeight * 0.5, 260);
+  const room = stage.clientWidth, tall = Math.max(window.innerHeight - above - 48, window.innerHeight * 0.62, 260);
   const scale = Math.min(room / width, tall / height, 4);
   fit.style.width = `${Math.round(width * scale)}px`;
   fit.style.height = `${Math.round(height * scale)}px`;
@@ -220,15 +220,17 @@ fit.addEventListener('pointerdown', (event) => {
   fit.setPointerCapture(event.pointerId);
   draw();
 });
-fit.addEventListener('pointermove', (event) => {
+function follow(event) {
   if (!held) return;
   held.to = toImage(event);
   const far = Math.hypot(event.clientX - held.x, event.clientY - held.y) > DRAG_PX;
   if (held.path) held.path.push(held.to);
   else if (far && (tool === 'box' || (!held.touch && !held.negative))) held.boxed = true;
   draw();
-});
-fit.addEventListener('pointerup', () => {
+}
+fit.addEventListener('pointermove', follow);
+fit.addEventListener('pointerup', (event) => {
+  follow(event);
   const done = held;
   held = null;
   if (!done) return;

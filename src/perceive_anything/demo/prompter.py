@@ -36,6 +36,7 @@ def prompter(kind: str, examples: Sequence[Example] = ()) -> gr.HTML:
         html_template=HTML,
         js_on_load=JS,
         apply_default_css=False,
+        elem_classes="pa-plain",
         elem_id=f"pa-{kind}",
         kind=kind,
         photo="",

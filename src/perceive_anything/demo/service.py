@@ -126,7 +126,9 @@ def downloads(make: Callable[[str, gr.Request], str | None], kinds: Sequence[str
     with gr.Row(elem_classes="pa-downloads"):
         file = gr.File(visible="hidden")
         for kind in kinds:
-            button = gr.Button(f"↓ {kind}", size="sm", min_width=70, elem_id=f"{make.__name__}-{kind}")
+            button = gr.Button(
+                f"↓ {kind}", size="sm", min_width=70, elem_id=f"{make.__name__}-{kind}"
+            )
 
             def made(request: gr.Request, kind: str = kind) -> str | None:
                 return make(kind, request)

@@ -52,7 +52,10 @@ class StreamTab:
                     elem_id="pa-webcam", webcam_options=gr.WebcamOptions(mirror=False),
                 )  # fmt: skip
                 self.events = gr.HTML(
-                    f'<p class="pa-hint">{EMPTY}</p>', js_on_load=cards.JS, apply_default_css=False
+                    f'<p class="pa-hint">{EMPTY}</p>',
+                    js_on_load=cards.JS,
+                    apply_default_css=False,
+                    elem_classes="pa-plain",
                 )
         outputs = [self.canvas, self.events]
         frames = {name: value for name, value in QUIET.items() if name != "trigger_mode"}

@@ -46,14 +46,17 @@ class VideoTab:
                 self.canvas = prompter("video", [clip_example()])
                 self.timeline = gr.HTML(
                     value=None, html_template=timeline.HTML, js_on_load=timeline.JS,
-                    apply_default_css=False, elem_id="pa-timeline",
+                    apply_default_css=False, elem_classes="pa-plain", elem_id="pa-timeline",
                 )  # fmt: skip
             with gr.Column(scale=4, min_width=300):
                 with gr.Row():
                     follow = gr.Button("Follow", variant="primary", elem_id="pa-follow")
                     cancel = gr.Button("Cancel", elem_id="pa-cancel")
                 self.cards = gr.HTML(
-                    cards.cards_html(None, EMPTY), js_on_load=cards.JS, apply_default_css=False
+                    cards.cards_html(None, EMPTY),
+                    js_on_load=cards.JS,
+                    apply_default_css=False,
+                    elem_classes="pa-plain",
                 )
                 downloads(self.save_video, ("MP4", "JSON"))
         outputs = [self.canvas, self.timeline, self.cards]
