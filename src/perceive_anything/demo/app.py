@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perceive_anything.tasks import TEXT_TASKS
 
@@ -89,7 +89,7 @@ def build(service: Service) -> gr.Blocks:
     ) as page:  # fmt: skip
         with gr.Row(elem_classes="pa-top"):
             gr.HTML(HEAD, apply_default_css=False, elem_classes="pa-plain", min_width=260)
-            plain: dict[str, bool] = {"show_label": False, "container": False}
+            plain: dict[str, Any] = {"show_label": False, "container": False}
             language = gr.Radio(
                 [("English", "en"), ("中文", "zh")], value="en", label="Language", min_width=190,
                 scale=0, **plain,

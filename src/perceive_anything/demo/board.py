@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from perceive_anything.errors import PromptError
 from perceive_anything.results import Region
@@ -26,6 +27,7 @@ class Answer:
         finished: Tasks that are written.
         confidence: How likely the label is right, 0..1; None until it is written.
         uncertain: Whether that is too little to rely on.
+        log_probabilities: Of the texts that are written, by task; see `Region`.
     """
 
     language: str
@@ -34,6 +36,7 @@ class Answer:
     finished: set[str] = field(default_factory=set)
     confidence: float | None = None
     uncertain: bool = False
+    log_probabilities: dict[str, float] = field(default_factory=dict)
 
     def abandon(self) -> None:
         """Forget what was begun and is not finished, so that it is begun again."""
@@ -67,8 +70,16 @@ class Entry:
 
     def result(self, region_id: int) -> Region:
         """The region, under a number, with the texts that are complete."""
-        texts = {TASK_FIELD[task]: self.answer.texts[task] for task in self.answer.finished}
-        return replace(self.region, id=region_id, label_confidence=self.answer.confidence, **texts)
+        texts: dict[str, Any] = {TASK_FIELD[task]: self.answer.texts[task] for task in self.answer.finished}
+        sure = {TASK_FIELD[task]: value for task, value in self.answer.log_probabilities.items()}
+        return replace(
+            self.region,
+            id=region_id,
+            label_confidence=self.answer.confidence,
+            uncertain=self.answer.uncertain,
+            log_probabilities=sure,
+            **texts,
+        )
 
 
 class Board:

@@ -14,6 +14,8 @@ from perceive_anything.demo.pictures import color_hex
 from perceive_anything.tasks import CAPTION, DESCRIBE, EXPLAIN, RECOGNIZE, TEXT_TASKS
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from perceive_anything.demo.board import Board, Entry
 
 HERE = Path(__file__).parent
@@ -37,6 +39,19 @@ def cards_html(board: Board | None, empty: str, tasks: Sequence[str] = TEXT_TASK
         for position, entry in enumerate(board.entries)
     ]
     return f'<div class="pa-cards" role="list" aria-label="Regions">{"".join(cards)}</div>'
+
+
+def cards_component(empty: str) -> gr.HTML:
+    """The list as a component, with the events "choose" and "remove".
+
+    Args:
+        empty: What to say while there are no regions.
+    """
+    import gradio as gr
+
+    return gr.HTML(
+        cards_html(None, empty), js_on_load=JS, apply_default_css=False, elem_classes="pa-plain"
+    )
 
 
 def _card(entry: Entry, position: int, is_open: bool, tasks: Sequence[str]) -> str:

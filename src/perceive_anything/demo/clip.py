@@ -236,7 +236,7 @@ class Clip:
             answer.started.update(tasks)
             answer.finished.update(tasks)
             answer.confidence = track.label_confidence
-            answer.uncertain = getattr(track, "uncertain", False)
+            answer.uncertain = track.uncertain
             yield
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from perceive_anything.demo.clip import Clip
     from perceive_anything.media import Pixels
 
-Tasks, Shown = list[str], tuple[object, object]  # Gradio reads annotations while it runs
+Tasks = list[str]  # Gradio reads annotations while it runs
+Shown = tuple[object, object]
 MAX_PHOTO_PX, MAX_EVERYTHING = 50_000_000, 12
 EMPTY = (
     "Click on anything in the photo. Its mask appears at once; what it is, an explanation, a "
@@ -169,7 +170,7 @@ class ImageTab:
         held = self._service.visitor(request).photo
         if held is None:
             return gr.skip(), cards.cards_html(None, EMPTY)
-        pixels = {"photo": held.preview} if photo else {}
+        pixels: dict[str, Any] = {"photo": held.preview} if photo else {}
         canvas = gr.HTML(value=held.view(), **pixels)
         return canvas, cards.cards_html(held.board, EMPTY, tasks)
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -131,14 +130,13 @@ class Live:
         queue = FrameQueue(open_stream(source), DROP_OLDEST if live else WAIT)
         began_s = time.monotonic()
         try:
-            with closing(iter(queue)) as frames:
-                for frame in frames:
-                    if self.stopped:
-                        return
-                    if not live:
-                        _wait_for(frame, began_s)
-                    self.push(frame.image, frame.time_s)
-                    yield
+            for frame in queue:
+                if self.stopped:
+                    return
+                if not live:
+                    _wait_for(frame, began_s)
+                self.push(frame.image, frame.time_s)
+                yield
         finally:
             queue.stop()
             self.close()

@@ -210,9 +210,11 @@ class Photo:
         if not chunk.final:
             return
         answer.finished.add(chunk.task)
+        if chunk.log_probability is not None:
+            answer.log_probabilities[chunk.task] = chunk.log_probability
         if chunk.task == RECOGNIZE:
-            answer.confidence = getattr(chunk, "label_confidence", None)
-            answer.uncertain = getattr(chunk, "uncertain", False)
+            answer.confidence = chunk.label_confidence
+            answer.uncertain = chunk.uncertain
 
 
 def board_view(

@@ -16,7 +16,8 @@ from perceive_anything.demo.service import QUIET, Service, Settings
 from perceive_anything.errors import OptionError, PromptError
 from perceive_anything.media import Pixels
 
-Tasks, Shown = list[str], tuple[object, object]  # Gradio reads annotations while it runs
+Tasks = list[str]  # Gradio reads annotations while it runs
+Shown = tuple[object, object]
 EMPTY = (
     "Start the webcam, then click on something in the picture: it is followed, and what it does is "
     "written here, event by event."

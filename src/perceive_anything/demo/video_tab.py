@@ -23,7 +23,8 @@ from perceive_anything.demo.prompter import prompter, region_of, sent, uploaded
 from perceive_anything.demo.service import LOST, QUIET, Service, Settings, downloads
 from perceive_anything.errors import PromptError
 
-Tasks, Shown = list[str], tuple[object, object, object]  # Gradio reads annotations while it runs
+Tasks = list[str]  # Gradio reads annotations while it runs
+Shown = tuple[object, object, object]
 EMPTY = (
     "Click on something on any frame, then press Follow: it is followed through the video, forward "
     "and backward, and described."
@@ -177,7 +178,7 @@ class VideoTab:
         clip = self._service.visitor(request).clip
         if clip is None:
             return gr.skip(), gr.skip(), cards.cards_html(None, EMPTY)
-        pixels = {"photo": clip.frame_uri} if frame else {}
+        pixels: dict[str, Any] = {"photo": clip.frame_uri} if frame else {}
         canvas = gr.HTML(value=clip.view(), **pixels)
         return canvas, _timeline_view(clip), cards.cards_html(clip.board, EMPTY, tasks)
 
