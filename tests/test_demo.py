@@ -205,9 +205,8 @@ def test_chinese_texts_wrap(page):
     texts = page.texts()
     assert is_chinese(texts["explain"])
     long = "这是一个很长的没有空格的句子" * 12
-    page.script(
-        "document.querySelector('.pa-open dd[data-task=describe]').textContent = arguments[0]", long
-    )
+    described = page.one(".pa-open dd[data-task=describe]", "")
+    page.script("arguments[0].textContent = arguments[1]", described, long)
     page.shot("chinese")
     card = page.one(".pa-open", "").rect
     text = described.rect
