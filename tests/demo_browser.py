@@ -47,6 +47,8 @@ class Page:
         self.cdp("Emulation.setTouchEmulationEnabled", enabled=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.cdp("Emulation.setEmulatedMedia", features=[scheme])
+        self.driver.get("about:blank")
+        self.errors()  # of requests that the last page left open
         self.driver.get(self.address)
         self.kind = "image"
         self.wait(lambda: self.all(".pa-examples button"))
@@ -181,8 +183,8 @@ class Page:
 
     def warning(self):
         """Wait for a message; its text."""
-        self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, ".toast-body"))
-        body = self.driver.find_elements(By.CSS_SELECTOR, ".toast-body")[-1].text
+        toasts = (By.CSS_SELECTOR, ".toast-body")
+        body = self.wait(lambda: "".join(e.text for e in self.driver.find_elements(*toasts)))
         for close in self.driver.find_elements(By.CSS_SELECTOR, ".toast-close"):
             close.click()
         return body

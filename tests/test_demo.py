@@ -286,9 +286,9 @@ def test_a_video_is_followed_and_saved(page, folder):
 
 def test_a_webcam_and_a_source_are_streamed(page):
     page.tab("Stream", "live")
-    page.one(
-        ".wrap button, button .wrap, .access-webcam, [title='grant webcam access']", "#pa-webcam "
-    ).click()
+    allow = "//*[contains(text(), 'Click to Access')]"
+    page.wait(lambda: page.driver.find_element("xpath", allow).is_displayed())
+    page.driver.find_element("xpath", allow).click()
     record = page.wait(lambda: page.one(".capture-button", "#pa-webcam "))
     record.click()
     page.shown()
@@ -306,7 +306,12 @@ def test_a_webcam_and_a_source_are_streamed(page):
     page.shot("source")
 
 
-@pytest.mark.parametrize("options", [["--model", "no/such/model"], ["--port", "70000"]])
+def test_a_port_that_is_taken_is_explained(address, capsys):
+    assert main(["demo", "--port", address.rstrip("/").rpartition(":")[2]]) == 2
+    assert "port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--model", "./no-such-folder"], ["--port", "70000"]])
 def test_the_command_refuses_what_cannot_work(options, capsys):
     assert main(["demo", *options]) == 2
     assert "Traceback" not in capsys.readouterr().err

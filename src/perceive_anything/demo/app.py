@@ -6,11 +6,13 @@ Knows Gradio; fetches nothing from anywhere and sends nothing anywhere.
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perceive_anything.errors import OptionError
 from perceive_anything.tasks import TEXT_TASKS
 
 if TYPE_CHECKING:
@@ -44,17 +46,22 @@ def serve(
         host: Address to listen at.
         port: By default the first that is free from 7860 on.
         ready: Called with the page's address once it can be opened.
+
+    Raises:
+        ModelError: The first model cannot be loaded.
+        OptionError: The port is taken.
     """
+    from perceive_anything.demo.models import Models
+
+    known = Models(models, load)
+    known.get(models[0])
+    _check_port(host, port)
     with tempfile.TemporaryDirectory(prefix="perceive-demo-") as folder:
-        # Read by Gradio when it is imported, and by what it imports.
+        # Gradio reads these when it is imported.
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        from perceive_anything.demo.models import Models
         from perceive_anything.demo.service import Service
 
-        known = Models(models, load)
-        known.get(models[0])
         page = build(Service(known, Path(folder), sources))
         _, address, _ = page.launch(
             server_name=host,
@@ -70,6 +77,23 @@ def serve(
         )
         ready(address)
         page.block_thread()
+
+
+def _check_port(host: str, port: int | None) -> None:
+    """See that the page can be shown there.
+
+    Raises:
+        OptionError: The address is not of this machine, or the port is taken.
+    """
+    try:
+        with socket.create_server((host, port or 0)):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"the demo cannot listen at {host}, port {port or 'any'}: {error.strerror or error}.\n"
+            "  Choose another --port, or leave it out; --host is an address of this machine.",
+            code="unknown_option",
+        ) from error
 
 
 def build(service: Service) -> gr.Blocks:

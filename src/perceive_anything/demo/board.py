@@ -70,13 +70,15 @@ class Entry:
 
     def result(self, region_id: int) -> Region:
         """The region, under a number, with the texts that are complete."""
-        texts: dict[str, Any] = {TASK_FIELD[task]: self.answer.texts[task] for task in self.answer.finished}
+        texts: dict[str, Any] = {
+            TASK_FIELD[task]: self.answer.texts[task] for task in self.answer.finished
+        }
         sure = {TASK_FIELD[task]: value for task, value in self.answer.log_probabilities.items()}
         return replace(
             self.region,
             id=region_id,
-            label_confidence=self.answer.confidence,
-            uncertain=self.answer.uncertain,
+            label_confidence=answer.confidence,
+            uncertain=answer.uncertain,
             log_probabilities=sure,
             **texts,
         )
