@@ -35,6 +35,7 @@ FRAMES = 8
 def folder(tmp_path_factory):
     """A clip to upload and to stream, and a folder for downloads."""
     folder = tmp_path_factory.mktemp("demo")
+    Image.fromarray(drawn_scene()).save(folder / "scene.png")
     with VideoWriter(folder / "clip.mp4", 4, (160, 120)) as writer:
         for number in range(FRAMES):
             writer.write(drawn_scene((160, 120), 0.3 + 0.02 * number))
@@ -91,8 +92,8 @@ def is_chinese(text):
 
 def test_one_click_is_a_mask_and_four_texts(page):
     page.shot("start")
-    page.example(-1)
-    page.click((0.7, 0.25))
+    page.example(0)
+    page.click((0.5, 0.5))
     page.has(1)
     page.shot("click")
     texts = page.texts()
@@ -102,7 +103,7 @@ def test_one_click_is_a_mask_and_four_texts(page):
 
 
 def test_box_brush_points_and_several_regions(page):
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.drag(*HOUSE)
     page.has(1)
     page.tool("brush")
@@ -131,7 +132,7 @@ def test_box_brush_points_and_several_regions(page):
 
 
 def test_the_keyboard_does_it_all(page):
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     stage = page.one(".pa-stage")
     keys = lambda *pressed: stage.send_keys(*pressed)  # noqa: E731
     keys("\ue014" * 6, "\ue013", "\ue007")  # right, up, Enter
@@ -153,7 +154,7 @@ def test_the_keyboard_does_it_all(page):
 
 
 def test_everything_is_found_without_pointing(page):
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.press("everything")
     page.wait(lambda: page.regions > 1)
     page.shot("everything")
@@ -161,7 +162,7 @@ def test_everything_is_found_without_pointing(page):
 
 @pytest.mark.parametrize("size", [(1600, 1000), (900, 600), (1280, 500)])
 def test_mask_and_photo_lie_on_each_other(page, size):
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.tool("brush")
     page.drag((0.2, 0.5), (0.4, 0.5))
     page.has(1)
@@ -199,7 +200,7 @@ def test_large_and_tall_photos_keep_their_own_coordinates(page, folder, name, si
 
 def test_chinese_texts_wrap(page):
     page.language("中文")
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.drag(*HOUSE)
     page.has(1)
     texts = page.texts()
@@ -217,7 +218,7 @@ def test_chinese_texts_wrap(page):
 
 
 def test_downloads(page, folder):
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.drag(*HOUSE)
     page.has(1)
     page.texts()
@@ -238,7 +239,7 @@ def test_bad_files_are_explained(page, folder):
 
 def test_dark(page):
     page.load(dark=True)
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.drag(*HOUSE)
     page.has(1)
     page.texts()
@@ -249,7 +250,7 @@ def test_dark(page):
 
 def test_phone(page):
     page.load(390, 844, phone=True)
-    page.example(-1)
+    page.open(page.downloads / "scene.png")
     page.touch((0.7, 0.25))
     page.has(1)
     page.tool("box")

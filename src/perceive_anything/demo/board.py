@@ -77,8 +77,8 @@ class Entry:
         return replace(
             self.region,
             id=region_id,
-            label_confidence=answer.confidence,
-            uncertain=answer.uncertain,
+            label_confidence=self.answer.confidence,
+            uncertain=self.answer.uncertain,
             log_probabilities=sure,
             **texts,
         )

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from perceive_anything.demo.board import Board, Entry
 from perceive_anything.demo.models import stepwise
-from perceive_anything.demo.photo import Photo, board_view, region_view, view_of
-from perceive_anything.demo.pictures import color_hex, mask_uri, photo_uri
+from perceive_anything.demo.photo import Photo, ShownMask, board_view, region_view, view_of
+from perceive_anything.demo.pictures import color_hex, label_xy, mask_uri, photo_uri
 from perceive_anything.demo.timeline import Lane
 from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.results import Region
@@ -140,8 +140,9 @@ class Clip:
         for position, entry in enumerate(self.board.entries):
             point = self._seen.get(entry.id, {}).get(self.index)
             if point is not None and point.visible and entry.id not in pointed:
-                uri = mask_uri(point.mask)
-                regions.append(region_view(entry, position, uri, point.box_xyxy))
+                mask = point.mask
+                shown_mask = ShownMask(None, mask_uri(mask), label_xy(mask))
+                regions.append(region_view(entry, position, shown_mask))
         return view_of(self.board, self.size_wh, regions)
 
     def lanes(self) -> list[Lane]:

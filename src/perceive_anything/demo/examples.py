@@ -1,4 +1,4 @@
-"""Pictures and a clip to begin with: scikit-image's photos if it is installed, and drawn ones.
+"""Pictures and a clip to begin with, from installed packages; a drawing if there are none.
 
 Nothing is fetched.
 """
@@ -20,7 +20,14 @@ from perceive_anything.media import load_image
 if TYPE_CHECKING:
     from perceive_anything.media import Pixels
 
-SKIMAGE = {"cat": "chelsea.png", "coffee": "coffee.png", "astronaut": "astronaut.png"}
+# Name, package, file in it. Gradio's are on every machine that runs the demo.
+PHOTOS = (
+    ("coffee", "skimage", "data/coffee.png"),
+    ("cat", "skimage", "data/chelsea.png"),
+    ("lion", "gradio", "media_assets/images/lion.jpg"),
+    ("cheetah", "gradio", "media_assets/images/cheetah.jpg"),
+    ("astronaut", "skimage", "data/astronaut.png"),
+)
 THUMBNAIL_PX = 120
 CLIP_FRAMES, CLIP_WH = 36, (320, 240)
 
@@ -47,12 +54,16 @@ DRAWING = Example("drawing")
 
 @lru_cache(maxsize=1)
 def photo_examples() -> tuple[Example, ...]:
-    """Photos of installed packages, and a drawing, which is always there."""
-    spec = find_spec("skimage")
-    folder = Path(spec.origin).parent / "data" if spec is not None and spec.origin else Path()
-    found = [Example(name, folder / file) for name, file in SKIMAGE.items()]
-    there = [example for example in found if example.path is not None and example.path.is_file()]
-    return (*there, DRAWING)
+    """Photos of installed packages, or a drawing if there are none."""
+    found = [Example(name, _file(package, file)) for name, package, file in PHOTOS]
+    return tuple(example for example in found if example.path is not None) or (DRAWING,)
+
+
+def _file(package: str, file: str) -> Path | None:
+    """A file of a package, which is not imported."""
+    spec = find_spec(package)
+    path = Path(spec.origin).parent / file if spec is not None and spec.origin else None
+    return path if path is not None and path.is_file() else None
 
 
 def drawn_scene(size_wh: tuple[int, int] = (640, 420), ball_x: float = 0.3) -> Pixels:
@@ -89,22 +100,14 @@ def _draw_ball(pen: ImageDraw.ImageDraw, x: float, y: float, radius: float) -> N
 
 
 def write_clip(path: Path) -> Path:
-    """Write the example clip: a camera that looks away from a cup and back, or a rolling ball."""
+    """Write the example clip: a camera that looks away from the first example and back."""
     from perceive_anything.video_writer import VideoWriter
 
-    photo = next((example for example in photo_examples() if example.name == "coffee"), None)
+    array = photo_examples()[0].array
     with VideoWriter(path, 12, CLIP_WH) as writer:
         for share in np.linspace(0, 1, CLIP_FRAMES):
-            if photo is None:
-                writer.write(drawn_scene(CLIP_WH, 0.12 + 1.03 * float(share)))
-            else:
-                writer.write(_panned(photo.array, 1 - abs(1 - 2 * float(share))))
+            writer.write(_panned(array, 1 - abs(1 - 2 * float(share))))
     return path
-
-
-def clip_example() -> Example:
-    """What the example clip shows of itself."""
-    return next((example for example in photo_examples() if example.name == "coffee"), DRAWING)
 
 
 def _panned(array: Pixels, share: float) -> Pixels:

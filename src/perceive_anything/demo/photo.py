@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from perceive_anything.demo.board import Answer, Board, Entry
 from perceive_anything.demo.gestures import Click, begins_new, prompt_of, read_gesture
-from perceive_anything.demo.pictures import color_hex, mask_uri, photo_uri
+from perceive_anything.demo.pictures import color_hex, label_xy, mask_uri, photo_uri
 from perceive_anything.export import prompt_to_json
 from perceive_anything.results import ImageResult
 from perceive_anything.tasks import RECOGNIZE, SEGMENT
@@ -28,10 +28,24 @@ if TYPE_CHECKING:
     from perceive_anything.results import Region
     from perceive_anything.types import Prompt
 
-    MaskCache = dict[int, tuple[Region, str]]
+    MaskCache = dict[int, "ShownMask"]
 
 TICKS = itertools.count(1)  # a page shows no view that is older than the one it has
 PIECE_S = 0.06  # texts reach the browser about this often
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMask:
+    """A region's mask as the browser gets it, made once."""
+
+    region: Region | None
+    uri: str
+    label_xy: tuple[int, int]
+
+    @classmethod
+    def of(cls, region: Region) -> ShownMask:
+        """Of a region."""
+        return cls(region, mask_uri(region.mask), label_xy(region.mask))
 
 
 @dataclass(slots=True)
@@ -233,22 +247,19 @@ def board_view(
         for position, entry in enumerate(board.entries)
         if frame in entry.marks
     ]
-    uris = {
+    made = {
         entry.id: masks[entry.id]
-        if entry.id in masks and masks[entry.id][0] is region
-        else (region, mask_uri(region.mask))
+        if entry.id in masks and masks[entry.id].region is region
+        else ShownMask.of(region)
         for _, entry, region in there
     }
     masks.clear()
-    masks.update(uris)
-    return view_of(
-        board,
-        size_wh,
-        [
-            region_view(entry, position, uris[entry.id][1], region.box_xyxy, region.prompt)
-            for position, entry, region in there
-        ],
-    )
+    masks.update(made)
+    regions = [
+        region_view(entry, position, made[entry.id], region.prompt)
+        for position, entry, region in there
+    ]
+    return view_of(board, size_wh, regions)
 
 
 def view_of(
@@ -265,19 +276,14 @@ def view_of(
 
 
 def region_view(
-    entry: Entry,
-    position: int,
-    uri: str,
-    box_xyxy: tuple[int, int, int, int],
-    prompt: Prompt | None = None,
+    entry: Entry, position: int, shown: ShownMask, prompt: Prompt | None = None
 ) -> dict[str, Any]:
     """One region for the canvas.
 
     Args:
         entry: Of the board.
         position: On the board, for its colour.
-        uri: PNG of its mask.
-        box_xyxy: Box of the mask in pixels.
+        shown: Its mask.
         prompt: What was pointed at on this frame, if anything was.
     """
     drawn = prompt_to_json(prompt) if isinstance(prompt, (Box, Points)) else {}
@@ -286,8 +292,8 @@ def region_view(
         "id": entry.id,
         "color": color_hex(position),
         "label": entry.label + "?" * (entry.answer.uncertain and bool(entry.label)),
-        "corner": box_xyxy[:2],
-        "mask": uri,
+        "corner": shown.label_xy,
+        "mask": shown.uri,
         "box": drawn.get("box"),
         "points": [[*xy, label] for xy, label in points],
     }

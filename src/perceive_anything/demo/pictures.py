@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from perceive_anything.draw import region_rgb
+from perceive_anything.masks import largest_part, mask_to_box_xyxy
 
 if TYPE_CHECKING:
     from perceive_anything.masks import BoolMask
@@ -51,6 +52,13 @@ def mask_uri(mask: BoolMask) -> str:
     if size_wh != picture.size:
         picture = picture.resize(size_wh)
     return _uri(picture, "png", transparency=0)
+
+
+def label_xy(mask: BoolMask) -> tuple[int, int]:
+    """Where a label belongs: the upper left corner of a mask's largest part, specks left aside."""
+    step = max(1, max(mask.shape) // 128)
+    x1, y1, _, _ = mask_to_box_xyxy(largest_part(mask[::step, ::step])) or (0, 0, 0, 0)
+    return x1 * step, y1 * step
 
 
 def color_hex(position: int) -> str:

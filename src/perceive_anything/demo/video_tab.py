@@ -16,7 +16,7 @@ import gradio as gr
 
 from perceive_anything.demo import cards, timeline
 from perceive_anything.demo.clip import Clip
-from perceive_anything.demo.examples import clip_example, write_clip
+from perceive_anything.demo.examples import photo_examples, write_clip
 from perceive_anything.demo.image_tab import act
 from perceive_anything.demo.photo import TICKS
 from perceive_anything.demo.prompter import prompter, region_of, sent, uploaded
@@ -44,7 +44,7 @@ class VideoTab:
         self._service = service
         with gr.Row():
             with gr.Column(scale=7, min_width=320):
-                self.canvas = prompter("video", [clip_example()])
+                self.canvas = prompter("video", photo_examples()[:1])
                 self.timeline = gr.HTML(
                     value=None, html_template=timeline.HTML, js_on_load=timeline.JS,
                     apply_default_css=False, elem_classes="pa-plain", elem_id="pa-timeline",
