@@ -19,6 +19,14 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
 )  # fmt: skip
 WAIT_S = 60
+# In one go, as the page may draw the card anew between two questions.
+TEXTS = """
+const card = document.querySelector('.pa-open');
+if (!card || card.querySelector('.pa-caret') || !card.querySelector('dd[data-task]')) return null;
+const said = {recognize: card.querySelector('.pa-name').textContent};
+card.querySelectorAll('dd[data-task]').forEach((row) => { said[row.dataset.task] = row.textContent; });
+return said;
+"""
 
 
 class Page:
@@ -155,11 +163,7 @@ class Page:
 
     def texts(self):
         """Wait until no text is being written; the words of the open card by task."""
-        self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, ".pa-open dd[data-task]"))
-        self.wait(lambda: not self.driver.find_elements(By.CSS_SELECTOR, ".pa-caret"))
-        rows = self.driver.find_elements(By.CSS_SELECTOR, ".pa-open dd[data-task]")
-        named = self.driver.find_element(By.CSS_SELECTOR, ".pa-open .pa-name").text
-        return {row.get_attribute("data-task"): row.text for row in rows} | {"recognize": named}
+        return self.wait(lambda: self.script(TEXTS))
 
     def ink(self, *places):
         """How much is drawn over places of the picture, 0..255 each."""

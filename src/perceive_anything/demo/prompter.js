@@ -46,7 +46,7 @@ function layer(region, width, height) {
   const key = `${region.id} ${region.color} ${width} ${height}`;
   const old = tinted.get(key);
   if (old && old.source === region.mask) return old;
-  const made = { source: region.mask, fill: null, rim: null };
+  const made = { fill: null, rim: null, ...old, source: region.mask }; // the old one until the new is there
   tinted.set(key, made);
   const image = new Image();
   image.onload = () => { tint(image, region.color, width, height, made); draw(); };
@@ -283,7 +283,7 @@ function choose(name) {
   say();
 }
 function say(text) {
-  find('.pa-status').textContent = text || (fit.hidden ? '' : view.status || TIPS[tool]);
+  find('.pa-status').textContent = text || (fit.hidden ? '' : view.status || (props.kind === 'live' ? TIPS[tool].split('. ')[0] : TIPS[tool]));
 }
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-tool], [data-act], [data-example]');
