@@ -24,7 +24,7 @@ TEXTS = """
 const card = document.querySelector('.pa-open');
 if (!card || card.querySelector('.pa-caret') || !card.querySelector('dd[data-task]')) return null;
 const said = {recognize: card.querySelector('.pa-name').textContent};
-card.querySelectorAll('dd[data-task]').forEach((row) => { said[row.dataset.task] = row.textContent; });
+for (const row of card.querySelectorAll('dd[data-task]')) said[row.dataset.task] = row.textContent;
 return said;
 """
 
