@@ -4,20 +4,24 @@ import base64
 import io
 import threading
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
+from perceive_anything.demo import image_tab
 from perceive_anything.demo.board import MAX_REGIONS, Answer, Board
 from perceive_anything.demo.cards import cards_html
 from perceive_anything.demo.examples import DRAWING, drawn_scene, photo_examples, write_clip
 from perceive_anything.demo.gestures import Click, Drag, Stroke, begins_new, prompt_of, read_gesture
 from perceive_anything.demo.models import Models, stepwise
 from perceive_anything.demo.pictures import color_hex, label_xy, mask_uri, photo_uri
+from perceive_anything.demo.prompter import region_of, sent, uploaded
+from perceive_anything.demo.service import Service
 from perceive_anything.demo.timeline import Lane, lanes_html, runs
 from perceive_anything.demo.visitors import Visitors
 from perceive_anything.draw import region_rgb
-from perceive_anything.errors import OptionError, PromptError
+from perceive_anything.errors import MediaError, OptionError, PromptError
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.results import Region
 from perceive_anything.tracks import CaptionSpan
@@ -255,6 +259,53 @@ def test_examples_are_there_without_a_network(tmp_path):
     assert {"lion", "cheetah"} <= {example.name for example in photo_examples()}
     assert DRAWING.array.shape == drawn_scene().shape
     assert sum(1 for _ in VideoFile(write_clip(tmp_path / "clip.mp4")).frames()) == 36
+
+
+# --- what strangers send
+
+
+def test_only_uploaded_files_are_opened(tmp_path):
+    folder, secret = tmp_path / "uploads", tmp_path / "secret.png"
+    (folder / "a1").mkdir(parents=True)
+    secret.write_text("secret")
+    good = folder / "a1" / "photo.png"
+    good.write_text("photo")
+    assert uploaded({"path": str(good), "name": "mine.png"}, folder) == (good, "mine.png")
+    (folder / "link.png").symlink_to(secret)
+    for path in (secret, folder / ".." / "secret.png", folder / "link.png", folder, "", None, 5):
+        with pytest.raises(PromptError, match="not uploaded"):
+            uploaded({"path": str(path)}, folder)
+    with pytest.raises(PromptError):
+        uploaded({}, folder)
+
+
+def test_events_of_any_form_are_read():
+    assert sent(gr.EventData(None, {"region": 3})) == {"region": 3}
+    for data in (None, 5, "x", [1]):
+        assert sent(gr.EventData(None, data)) == {}
+    assert [region_of(data) for data in ({"region": 3}, {"region": "3"}, {})] == [3, None, None]
+
+
+def test_large_and_damaged_photos_are_refused(monkeypatch):
+    monkeypatch.setattr(image_tab, "MAX_PHOTO_PX", 100)
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(buffer, "png")
+    with pytest.raises(MediaError, match="20x20"):
+        image_tab.read_photo(buffer.getvalue())
+    for content in (b"", b"no picture", buffer.getvalue()[:40]):
+        with pytest.raises(MediaError):
+            image_tab.read_photo(content)
+
+
+def test_visitors_see_neither_folders_nor_passwords(tmp_path):
+    sources = ("rtsp://me:secret@camera/1", str(tmp_path / "clip.mp4"), "0")
+    service = Service(Models(("nano",), lambda name: name), tmp_path, sources)
+    assert service.source_names() == ["1: rtsp://camera/1", "2: clip.mp4", "3: 0"]
+    message = f'the image "{tmp_path}/a1b2/cat.png" is <broken>.\n  Copy it again.'
+    shown = service.readable(message)
+    assert str(tmp_path) not in shown
+    assert "cat.png" in shown
+    assert "&lt;broken&gt;.<br>" in shown
 
 
 # --- visitors and models

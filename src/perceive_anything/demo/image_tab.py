@@ -13,7 +13,7 @@ import gradio as gr
 from PIL import Image, UnidentifiedImageError
 
 from perceive_anything.demo import cards
-from perceive_anything.demo.examples import photo_examples
+from perceive_anything.demo.examples import Example, photo_examples
 from perceive_anything.demo.photo import Photo
 from perceive_anything.demo.prompter import prompter, region_of, sent, uploaded
 from perceive_anything.demo.service import LOST, QUIET, Service, Settings, downloads
@@ -82,7 +82,7 @@ class ImageTab:
     ) -> Iterator[Shown]:
         """An example was picked."""
         with self._service.told():
-            example = photo_examples()[int(sent(event)["index"])]
+            example = _example(sent(event).get("index"))
             self._put(request, example.array, example.name, model)
         yield self._shown(request, tasks, photo=True)
 
@@ -197,6 +197,13 @@ def act(picture: Photo | Clip, data: dict[str, Any], language: str) -> None:
             gr.Info("Nothing was found. Point at something instead.")
     else:
         picture.point(data, language)
+
+
+def _example(number: object) -> Example:
+    examples = photo_examples()
+    if isinstance(number, int) and 0 <= number < len(examples):
+        return examples[number]
+    raise PromptError("there is no such example.\n  Pick one that is shown.", code="prompt_syntax")
 
 
 def read_photo(content: bytes) -> Pixels:
