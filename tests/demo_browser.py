@@ -19,6 +19,22 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
 )  # fmt: skip
 WAIT_S = 60
+# A click in the page itself, and the milliseconds until its region is drawn.
+CLICK_MS = """
+const [place, done] = arguments, root = document.querySelector('[data-kind=image]');
+const fit = root.querySelector('.pa-fit'), frame = fit.getBoundingClientRect();
+const at = {bubbles: true, pointerId: 1, pointerType: 'mouse', button: 0,
+  clientX: frame.left + place[0] * frame.width, clientY: frame.top + place[1] * frame.height};
+fit.setPointerCapture = () => {};
+const before = Number(root.dataset.regions), began = performance.now();
+new MutationObserver((_, observer) => {
+  if (Number(root.dataset.regions) <= before) return;
+  observer.disconnect();
+  requestAnimationFrame(() => done(performance.now() - began));
+}).observe(root, {attributes: true});
+fit.dispatchEvent(new PointerEvent('pointerdown', at));
+fit.dispatchEvent(new PointerEvent('pointerup', at));
+"""
 # In one go, as the page may draw the card anew between two questions.
 TEXTS = """
 const card = document.querySelector('.pa-open');
@@ -124,6 +140,10 @@ class Page:
         """Click on a place."""
         there = self.at(place)
         (there.context_click() if right else there.click()).perform()
+
+    def click_ms(self, place):
+        """Click on a place; milliseconds until its mask is there."""
+        return self.driver.execute_async_script(CLICK_MS, place)
 
     def drag(self, *places):
         """Press at the first place, move over the others, let go."""
