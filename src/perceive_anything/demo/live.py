@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from perceive_anything.pipeline import Perceiver
     from perceive_anything.types import Frame
 
-MAX_EVENTS, MAX_TRACKS, LIVE_PX = 40, 6, 960
+MAX_EVENTS, MAX_TRACKS, LIVE_PX = 40, 6, 640
 
 
 class Live:
