@@ -19,7 +19,7 @@ from perceive_anything.demo.prompter import prompter, region_of, sent, uploaded
 from perceive_anything.demo.service import LOST, QUIET, Service, Settings, downloads
 from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.media import load_image
-from perceive_anything.results import write_json
+from perceive_anything.results import write_json_file
 
 if TYPE_CHECKING:
     from perceive_anything.demo.clip import Clip
@@ -136,7 +136,7 @@ class ImageTab:
             if kind == "JSON":
                 return self._service.save("regions.json", result.save)
             coco = result.to_coco()
-            return self._service.save("regions_coco.json", lambda path: write_json(coco, path))
+            return self._service.save("regions_coco.json", lambda path: write_json_file(coco, path))
         return None
 
     def _put(self, request: gr.Request, array: Pixels, name: str, model: str) -> None:
