@@ -18,8 +18,8 @@ from perceive_anything.demo.photo import Photo
 from perceive_anything.demo.prompter import prompter, region_of, sent, uploaded
 from perceive_anything.demo.service import LOST, QUIET, Service, Settings, downloads
 from perceive_anything.errors import MediaError, PromptError
+from perceive_anything.export.files import write_json_file
 from perceive_anything.media import load_image
-from perceive_anything.results import write_json_file
 
 if TYPE_CHECKING:
     from perceive_anything.demo.clip import Clip
