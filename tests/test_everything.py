@@ -1,6 +1,7 @@
 """Everything mode: which masks count, by hand; what nano finds; what the command line says."""
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import torch
 from skimage import data
 
-from perceive_anything import Box, Mask, Perceiver
+from perceive_anything import Box, Mask, Perceiver, RegionFound
 from perceive_anything.cli import main
-from perceive_anything.errors import OptionError
+from perceive_anything.errors import OptionError, PromptError
 from perceive_anything.masks import without_small_parts
 from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.sessions.everything import (
@@ -20,6 +21,7 @@ from perceive_anything.sessions.everything import (
     good_masks,
     point_grid,
 )
+from perceive_anything.video_writer import VideoWriter
 
 SIDE = 16
 ALL = MaskGeneration(points_per_side=2, pred_iou_thresh=0.5, stability_score_thresh=0.9)
@@ -139,6 +141,69 @@ def test_nano_finds_and_names_regions():
         image.everything(point_per_side=2)
     with pytest.raises(OptionError, match="max_regions is 0"):
         image.everything(max_regions=0)
+
+
+def test_masks_come_before_texts_and_texts_add_up():
+    image = Perceiver.from_pretrained().image(data.coffee())
+    how = {"max_regions": 2, "tasks": ["recognize", "caption"], "points_per_side": 4}
+    regions = image.everything(**how)
+    events = list(image.everything(**how, stream=True))
+    found = [event.region for event in events[: len(regions)]]
+    for region, expected in zip(found, regions, strict=True):
+        assert (region.id, region.score, region.label) == (expected.id, expected.score, None)
+        assert np.array_equal(region.mask, expected.mask)
+    texts = defaultdict(str)
+    for chunk in events[len(regions) :]:
+        texts[chunk.region, chunk.task] += chunk.text
+    assert texts == {
+        (region.id, task): text
+        for region in regions
+        for task, text in (("recognize", region.label), ("caption", region.caption))
+    }
+    masks_only = list(image.everything(tasks=["segment"], points_per_side=4, stream=True))
+    assert all(isinstance(event, RegionFound) for event in masks_only)
+    with pytest.raises(OptionError, match="max_regions is 0"):
+        image.everything(max_regions=0, stream=True)  # before anything is asked of it
+
+
+def test_a_video_is_looked_at_once_and_followed():
+    picture = data.coffee()[::2, ::2]
+    pam = Perceiver.from_pretrained()
+    video = pam.video([np.roll(picture, 4 * i, axis=1) for i in range(3)])
+    how = {"frame": 1, "max_regions": 2, "points_per_side": 4}
+    tracks = video.everything(**how, tasks=["recognize"])
+    still = pam.image(np.roll(picture, 4, axis=1)).everything(
+        max_regions=2, points_per_side=4, tasks=["segment"]
+    )
+    assert len(tracks) == len(still) > 0
+    for track, region in zip(tracks, still, strict=True):
+        assert track.frames.tolist() == [0, 1, 2]
+        assert np.array_equal(track.masks[1], region.mask)
+        assert track.prompt_frame == 1
+        assert track.visible.all()
+        assert track.label
+    assert video.everything(frame=0, points_per_side=2, pred_iou_thresh=1.0) == []
+    with pytest.raises(PromptError, match="no frame 9"):
+        video.add_everything(frame=9)
+    with pytest.raises(OptionError, match="point_per_side"):
+        video.add_everything(point_per_side=2)
+
+
+def test_the_command_line_follows_what_it_finds(tmp_path, capsys):
+    path = tmp_path / "clip.mp4"
+    picture = data.coffee()[::2, ::2]
+    with VideoWriter(path, 10.0, (300, 200)) as writer:
+        for i in range(3):
+            writer.write(np.roll(picture, 4 * i, axis=1))
+    arguments = ["video", str(path), "--everything", "--max-regions", "2", "--frame", "2"]
+    assert main([*arguments, "--task", "segment", "--quiet", "--json", "-"]) == 0
+    regions = json.loads(capsys.readouterr().out)["regions"]
+    assert 1 <= len(regions) <= 2
+    assert [[seen["frame"] for seen in region["track"]] for region in regions] == [
+        [0, 1, 2] for _ in regions
+    ]
+    assert main([*arguments, "--box", "1,1,50,50"]) == 2
+    assert "Leave one of the two out" in capsys.readouterr().err
 
 
 def test_the_command_line_finds_regions_too(tmp_path, capsys):

@@ -21,6 +21,7 @@ _HOMES = {
     "Perceiver": "pipeline",
     "Points": "types",
     "Region": "results",
+    "RegionFound": "events",
     "TextChunk": "events",
     "Track": "tracks",
     "VideoResult": "tracks",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from perceive_anything.events import CaptionEvent as CaptionEvent
     from perceive_anything.events import EndEvent as EndEvent
     from perceive_anything.events import FrameEvent as FrameEvent
+    from perceive_anything.events import RegionFound as RegionFound
     from perceive_anything.events import TextChunk as TextChunk
     from perceive_anything.pipeline import Perceiver as Perceiver
     from perceive_anything.results import ImageResult as ImageResult

@@ -1,4 +1,4 @@
-"""What comes while work goes on: pieces of text; events of a stream with its regions and captions.
+"""What comes while work goes on: regions found, pieces of text; events of a stream.
 
 Plain values with thin methods over `export` and `draw`; makes no masks and no text itself.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from perceive_anything import export
 from perceive_anything.masks import BoolMask, decode_rle
-from perceive_anything.results import title
+from perceive_anything.results import Region, title
 from perceive_anything.tracks import CaptionSpan, Pixels, check_size
 
 
@@ -41,6 +41,17 @@ class TextChunk:
     uncertain: bool = False
     num_tokens: int = 0
     cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegionFound:
+    """A region that nobody pointed at was found; its texts follow as `TextChunk`s of its number.
+
+    Args:
+        region: Mask, box and score, without texts; its prompt is its mask.
+    """
+
+    region: Region
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ PointsOption = Annotated[
 MaskOption = Annotated[
     list[str] | None, typer.Option("--mask", metavar="FILE.png", help="A mask file.")
 ]
+EverythingOption = Annotated[
+    bool, typer.Option("--everything", help="Find regions without any prompt.")
+]
 TaskOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -72,6 +72,22 @@ def read_prompts(
     return prompts
 
 
+def refuse_prompts(prompts: Sequence[Prompt]) -> None:
+    """See that nothing was pointed at where regions are found by themselves.
+
+    Raises:
+        OptionError: Something was.
+    """
+    from perceive_anything.errors import OptionError
+
+    if prompts:
+        raise OptionError(
+            "--everything finds regions by itself, and regions were pointed at as well.\n"
+            "  Leave one of the two out.",
+            code="unknown_option",
+        )
+
+
 def read_box(text: str) -> Box:
     """A `Box` from "X1,Y1,X2,Y2"."""
     from perceive_anything.types import Box

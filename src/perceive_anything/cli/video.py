@@ -17,6 +17,7 @@ from perceive_anything.cli.options import (
     DebugOption,
     DeviceOption,
     DtypeOption,
+    EverythingOption,
     JsonlOption,
     JsonOption,
     LangOption,
@@ -32,7 +33,7 @@ from perceive_anything.cli.options import (
     TaskOption,
     TemperatureOption,
 )
-from perceive_anything.cli.prompts import ORDER_KEY, OrderedCommand, read_prompts
+from perceive_anything.cli.prompts import ORDER_KEY, OrderedCommand, read_prompts, refuse_prompts
 from perceive_anything.cli.table import shown_texts
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ if TYPE_CHECKING:
 HELP = """Follow and describe regions of a video.
 
 Every --box, --point, --points and --mask is one region on frame --frame; it is followed forward and
-backward. The caption tells of the video, the other texts of that frame.
+backward. --everything finds regions on that frame by itself, the largest first. The caption tells
+of the video, the other texts of that frame.
 
 \b
 perceive video clip.mp4 --frame 12 --box 10,20,200,220 --save out.mp4
 perceive video clip.mp4 --points "120,70;90,52,0" --task caption --json -
+perceive video clip.mp4 --everything --max-regions 5 --save out.mp4
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -61,6 +64,10 @@ def video(
     point: PointOption = None,
     points: PointsOption = None,
     mask: MaskOption = None,
+    everything: EverythingOption = False,
+    max_regions: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --everything: most regions. [8]")
+    ] = 8,
     frame: Annotated[
         int, typer.Option(metavar="N", min=0, help="Frame that is pointed at, from 0.")
     ] = 0,
@@ -88,11 +95,16 @@ def video(
 
     writing = Writing.checked(tuple(task or ALL_TASKS), lang, max_new_tokens, temperature)
     values = {"box": box or [], "point": point or [], "points": points or [], "mask": mask or []}
-    prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values)
+    prompts = read_prompts(ctx.meta.get(ORDER_KEY, []), values, needed=not everything)
+    if everything:
+        refuse_prompts(prompts)
     check_targets(json_to, jsonl_to, save)
     perceiver = LazyModel(model, sam2, device, dtype, quantize).get()
     session = perceiver.video(path)
-    ids = [session.add(prompt, frame=frame) for prompt in prompts]
+    if everything:
+        ids = session.add_everything(frame=frame, max_regions=max_regions)
+    else:
+        ids = [session.add(prompt, frame=frame) for prompt in prompts]
     broken = _follow(session, quiet=quiet)
     tracks = [session.track(track_id, writing) for track_id in ids]
     result = _result(session, tracks, perceiver.model_name, lang, perceiver.load_s)

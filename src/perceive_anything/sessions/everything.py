@@ -92,6 +92,18 @@ class Found:
     score: float
 
 
+def check_max_regions(max_regions: int) -> None:
+    """See that at least one region is wanted.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if max_regions < 1:
+        raise OptionError(
+            f"max_regions is {max_regions}.\n  Expected 1 or more.", code="unknown_option"
+        )
+
+
 @torch.inference_mode()
 def find_masks(
     decode: Callable[[Sequence[Prompt]], RegionFeatures],

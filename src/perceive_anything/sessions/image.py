@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 import torch
 
-from perceive_anything.errors import OptionError
+from perceive_anything.events import RegionFound
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.results import Region
 from perceive_anything.sessions.batches import in_batches, regions_at_once
-from perceive_anything.sessions.everything import MaskGeneration, find_masks
+from perceive_anything.sessions.everything import MaskGeneration, check_max_regions, find_masks
 from perceive_anything.sessions.regions import (
     Writing,
     as_batch,
@@ -140,6 +140,18 @@ class ImageSession:
         regions = list(in_batches(batch, size, partial(self._perceive, writing)))
         return regions if several else regions[0]
 
+    @overload
+    def everything(
+        self, *, max_regions: int = ..., tasks: Sequence[str] = ..., language: str = ...,
+        max_new_tokens: int | None = ..., temperature: float = ..., stream: Literal[False] = ...,
+        **generation: float,
+    ) -> list[Region]: ...  # fmt: skip
+    @overload
+    def everything(
+        self, *, max_regions: int = ..., tasks: Sequence[str] = ..., language: str = ...,
+        max_new_tokens: int | None = ..., temperature: float = ..., stream: Literal[True],
+        **generation: float,
+    ) -> Iterator[RegionFound | TextChunk]: ...  # fmt: skip
     def everything(
         self,
         *,
@@ -148,8 +160,9 @@ class ImageSession:
         language: str = "en",
         max_new_tokens: int | None = None,
         temperature: float = 0.0,
+        stream: bool = False,
         **generation: float,
-    ) -> list[Region]:
+    ) -> list[Region] | Iterator[RegionFound | TextChunk]:
         """Find regions without any prompt, then describe each; the largest first.
 
         Args:
@@ -158,11 +171,14 @@ class ImageSession:
             language: As there.
             max_new_tokens: As there.
             temperature: As there.
+            stream: Give all masks as soon as they are found, then the texts of all of them piece by
+                piece. Leaving the loop stops the work.
             **generation: How masks are found and chosen, by the names of SAM 2's mask generator,
                 such as `points_per_side`; see `MaskGeneration`. By default what suits the model.
 
         Returns:
-            Regions whose prompts are the masks that were found; there may be none.
+            Regions whose prompts are the masks that were found; there may be none. With `stream` an
+            iterator of `RegionFound`, the largest first, then `TextChunk`s by their number.
 
         Raises:
             OptionError: An unknown task or language, or a setting out of range.
@@ -172,22 +188,38 @@ class ImageSession:
             >>> [region.label for region in image.everything(max_regions=3)]  # doctest: +SKIP
             ['sofa', 'cat', 'cushion']
         """
-        if max_regions < 1:
-            raise OptionError(
-                f"max_regions is {max_regions}.\n  Expected 1 or more.", code="unknown_option"
-            )
-        Writing.checked(tasks, language, max_new_tokens, temperature)
+        check_max_regions(max_regions)
+        writing = Writing.checked(tasks, language, max_new_tokens, temperature)
         settings = MaskGeneration.of(self._model.config.mask_generation, generation)
-        found = find_masks(self._segment, self.size_wh, settings, max_regions)
-        if not found:
-            return []
+        if stream:
+            return self._stream_everything(settings, max_regions, writing)
+        found = self._find(settings, max_regions)
+        if not found or not writing.texts:
+            return found
         regions = self.perceive(
-            [Mask(item.mask) for item in found], tasks=tasks, language=language,
+            [region.prompt for region in found], tasks=tasks, language=language,
             max_new_tokens=max_new_tokens, temperature=temperature,
         )  # fmt: skip
         return [
             replace(region, score=item.score) for region, item in zip(regions, found, strict=True)
         ]
+
+    def _find(self, settings: MaskGeneration, most: int) -> list[Region]:
+        """Regions without texts, the largest first."""
+        found = find_masks(self._segment, self.size_wh, settings, most)
+        return [
+            Region(i, Mask(f.mask), f.mask, mask_to_box_xyxy(f.mask) or (0, 0, 0, 0), f.score)
+            for i, f in enumerate(found)
+        ]
+
+    def _stream_everything(
+        self, settings: MaskGeneration, most: int, writing: Writing
+    ) -> Iterator[RegionFound | TextChunk]:
+        found = self._find(settings, most)
+        yield from map(RegionFound, found)
+        size = regions_at_once(self._model, len(writing.texts))
+        prompts = [region.prompt for region in found]
+        yield from in_batches(prompts, size, partial(self._stream, writing))
 
     @torch.inference_mode()
     def _segment(self, prompts: Sequence[Prompt]) -> RegionFeatures:

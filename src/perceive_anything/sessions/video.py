@@ -18,6 +18,7 @@ import torch
 from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.modeling.tracking import Tracker
 from perceive_anything.sessions.clips import ClipFeatures
+from perceive_anything.sessions.image import ImageSession
 from perceive_anything.sessions.regions import (
     Writing,
     as_batch,
@@ -106,6 +107,31 @@ class VideoSession:
         track_id, self._next_id = self._next_id, self._next_id + 1
         self._regions[track_id] = _Followed({frame: prompt})
         return track_id
+
+    def add_everything(
+        self, *, frame: int = 0, max_regions: int = 8, **generation: float
+    ) -> list[int]:
+        """Find regions on a frame without any prompt, as `ImageSession.everything` does.
+
+        Args:
+            frame: Number of the frame that is looked at.
+            max_regions: Most regions; each takes its time on every frame.
+            **generation: As there.
+
+        Returns:
+            The ids of their tracks, the largest region first; there may be none.
+
+        Raises:
+            PromptError: There is no such frame.
+            OptionError: A setting is unknown or out of range.
+            MediaError: The video cannot be read up to that frame.
+        """
+        self._check_frame(frame)
+        picture = self.source.frame(frame).image
+        image = ImageSession(self._model, self._processor, picture, self.name)
+        how: dict[str, Any] = {"max_regions": max_regions, **generation}
+        found = image.everything(tasks=[SEGMENT], stream=False, **how)
+        return [self.add(region.prompt, frame=frame) for region in found]
 
     def refine(self, track_id: int, prompt: Prompt, *, frame: int) -> None:
         """Correct a region on another frame (or anew on the same); the next pass follows both.
@@ -292,16 +318,55 @@ class VideoSession:
         """
         writing = Writing.checked(tasks, language, max_new_tokens, temperature)
         batch, several = as_batch(prompts, self.name)
-        ids = [self.add(prompt, frame=frame) for prompt in batch]
+        tracks = self._followed([self.add(prompt, frame=frame) for prompt in batch], writing)
+        return tracks if several else tracks[0]
+
+    def everything(
+        self,
+        *,
+        frame: int = 0,
+        max_regions: int = 8,
+        tasks: Sequence[str] = ALL_TASKS,
+        language: str = "en",
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        **generation: float,
+    ) -> list[Track]:
+        """Find regions on a frame without any prompt, then follow and describe each.
+
+        What only appears on other frames is not found.
+
+        Args:
+            frame: Number of the frame that is looked at.
+            max_regions: Most regions; each takes its time on every frame.
+            tasks: As in `perceive`.
+            language: As there.
+            max_new_tokens: As there.
+            temperature: As there.
+            **generation: How masks are found and chosen, as in `ImageSession.everything`.
+
+        Returns:
+            Tracks, the largest region first; there may be none.
+
+        Raises:
+            PromptError: There is no such frame.
+            OptionError: An unknown task or language, or a setting out of range.
+            MediaError: The video cannot be read. One that ends too early only warns.
+        """
+        writing = Writing.checked(tasks, language, max_new_tokens, temperature)
+        ids = self.add_everything(frame=frame, max_regions=max_regions, **generation)
+        return self._followed(ids, writing)
+
+    def _followed(self, track_ids: Sequence[int], writing: Writing) -> list[Track]:
+        """Run through the video, then say what is known of the regions."""
         try:
             for _ in self.propagate():
                 pass
         except MediaError as error:
             if error.code != "video_truncated":
                 raise
-            warnings.warn(str(error), stacklevel=2)
-        tracks = [self.track(track_id, writing) for track_id in ids]
-        return tracks if several else tracks[0]
+            warnings.warn(str(error), stacklevel=3)
+        return [self.track(track_id, writing) for track_id in track_ids]
 
     def _region(self, track_id: int) -> _Followed:
         if track_id in self._regions:
@@ -314,6 +379,9 @@ class VideoSession:
 
     def _check(self, prompt: Prompt, frame: int) -> None:
         prompt.validate_for(self.size_wh, self.name)
+        self._check_frame(frame)
+
+    def _check_frame(self, frame: int) -> None:
         end = self._num_frames
         if frame < 0 or (end is not None and frame >= end):
             raise PromptError(
