@@ -9,14 +9,15 @@ import pytest
 import torch
 from skimage import data
 
-from perceive_anything import Box, Mask, Perceiver, RegionFound
+from perceive_anything import Box, Mask, Perceiver, Points, RegionFound
 from perceive_anything.cli import main
 from perceive_anything.errors import OptionError, PromptError
-from perceive_anything.masks import without_small_parts
+from perceive_anything.masks import mask_iou, without_small_parts
 from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.sessions.everything import (
     MaskGeneration,
     distinct,
+    filled_side,
     find_masks,
     good_masks,
     point_grid,
@@ -45,8 +46,9 @@ def test_masks_need_a_score_and_a_firm_edge():
     soft = square(0, 0, 8, sure=0.5)
     empty = torch.full((SIDE, SIDE), -9.0)
     row = [(square(0, 0, 9), 0.9), (square(0, 0, 8), 0.6), (soft, 0.9), (empty, 0.9)]
-    logits, scores = good_masks(answers([row]), ALL)
-    assert scores.tolist() == pytest.approx([0.6])
+    logits, scores, prompts = good_masks(answers([row, row]), ALL)
+    assert scores.tolist() == pytest.approx([0.6, 0.6])
+    assert prompts.tolist() == [0, 1]
     assert torch.equal(logits[0], square(0, 0, 8))
     single = replace(ALL, multimask_output=False)
     assert good_masks(answers([row]), single)[1].tolist() == pytest.approx([0.9])
@@ -90,6 +92,43 @@ def test_boxes_refine_what_points_found():
     assert found.mask.sum() == 12 * 6
 
 
+def test_what_its_box_cuts_off_goes():
+    thing, rectangle = square(2, 2, 10), square(10, 10, 3)
+
+    def decode(prompts):
+        if isinstance(prompts[0], Points):
+            return answers([[(square(2, 2, 4), 0.9)] * 4, [(rectangle, 0.9)] * 4])
+        rows = []
+        for box in prompts:  # as much of the thing as the box holds; the rectangle is whole
+            part = torch.full((SIDE, SIDE), -9.0)
+            y, x = slice(int(box.y1), round(box.y2)), slice(int(box.x1), round(box.x2))
+            part[y, x] = (rectangle if box.x1 > 8 else thing)[y, x]
+            rows.append([(part, 0.9)] * 4)
+        return answers(rows)
+
+    grid = MaskGeneration(points_per_side=1, box_refinement=True, multimask_output=False)
+    asked = []
+
+    def two(prompts):
+        asked.append(len(prompts))
+        return decode(prompts)
+
+    every = find_masks(two, (SIDE, SIDE), grid)
+    assert [item.mask.sum() for item in every] == [16, 9]
+    whole = find_masks(two, (SIDE, SIDE), replace(grid, side_fill_thresh=0.5))
+    assert [item.mask.sum() for item in whole] == [9]
+    assert asked == [1, 2, 1, 2, 2]
+
+
+def test_sides_of_the_picture_cut_nothing():
+    mask = square(0, 4, 6) > 0
+    assert filled_side(mask, Box(4, 0, 10, 6), (SIDE, SIDE)) == 1
+    assert filled_side(mask, Box(3, 0, 11, 7), (SIDE, SIDE)) == 0
+    whole = torch.ones(SIDE, SIDE, dtype=torch.bool)
+    assert filled_side(whole, Box(0, 0, SIDE, SIDE), (SIDE, SIDE)) == 0
+    assert filled_side(mask, Box(8, 0, 32, 8), (32, 16)) == 0.75  # half as wide in the model
+
+
 def test_a_users_settings_go_before_the_models():
     models = {"pred_iou_thresh": 0.6, "box_refinement": True}
     own = MaskGeneration.of(models, {"pred_iou_thresh": 0.3})
@@ -102,6 +141,49 @@ def test_the_grid_covers_the_picture():
     assert points.min(0).tolist() == [10, 5]
     assert points.max(0).tolist() == [50, 25]
     assert len(points) == 9
+
+
+@pytest.mark.parametrize("most_iou", [0.3, 0.5, 0.7])
+def test_suppression_is_that_of_a_plain_loop(most_iou):
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 10, (60, 2))
+    masks = torch.stack([square(*corner, 5) for corner in corners.tolist()]) > 0
+    scores = torch.tensor(random.random(60))
+    kept = []
+    for row in sorted(range(60), key=lambda r: -scores[r]):
+        if all(mask_iou(masks[row].numpy(), masks[k].numpy()) <= most_iou for k in kept):
+            kept.append(row)
+    assert distinct(masks, scores, most_iou).tolist() == kept
+    assert 1 < len(kept) < 60
+
+
+def test_small_parts_are_those_of_a_plain_flood_fill():
+    random = np.random.default_rng(1)
+    for _ in range(5):
+        mask = random.random((24, 24)) < 0.5
+        mask[4:10, 4:10] = True
+        expected = flooded(flooded(mask, 6, inside=False), 6, inside=True)
+        assert np.array_equal(without_small_parts(mask, 6), expected)
+        assert not np.array_equal(mask, expected)
+
+
+def flooded(mask, least, *, inside):
+    """Parts (8 neighbours) of fewer than `least` cells turned over, the slow way."""
+    waiting, parts = set(map(tuple, np.argwhere(mask == inside).tolist())), []
+    while waiting:
+        part, edge = set(), [waiting.pop()]
+        while edge:
+            y, x = edge.pop()
+            part.add((y, x))
+            near = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & waiting
+            waiting -= near
+            edge += near
+        parts.append(part)
+    turned = mask.copy()
+    for part in parts:
+        if len(part) < least:
+            turned[tuple(np.array(list(part)).T)] = not inside
+    return turned
 
 
 def test_small_holes_and_islands_go():

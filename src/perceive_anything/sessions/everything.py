@@ -21,7 +21,8 @@ from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.tasks import unknown
 from perceive_anything.types import Box, Points, Prompt
 
-CLICK_SHARE, MIN_CELLS = 0.5, 8
+CLICK_SHARE, MIN_CELLS = 0.6, 8
+GROWTH, LEAST_SAME = 0.15, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class MaskGeneration:
     Args:
         points_per_side: Points of the grid along each side.
         points_per_batch: Prompts that go through the mask decoder at once.
-        pred_iou_thresh: Least score, 0..1; half of it for what is refined.
+        pred_iou_thresh: Least score, 0..1; 0.6 of it for what is refined.
         stability_score_thresh: Least IoU of the masks at thresholds a little above and below 0.
         stability_score_offset: How far these lie from 0, in logits.
         mask_nms_thresh: Of two masks with more IoU than this the one of lower score goes.
@@ -39,6 +40,8 @@ class MaskGeneration:
         multimask_output: Take the three masks of each point that SAM 2 has for parts and wholes;
             else the one that answers a click.
         box_refinement: Ask again with the box of each mask that the points gave.
+        side_fill_thresh: With `box_refinement`: a mask that fills more of a side of its box goes,
+            as the box cuts a larger thing off, unless it stays the same in a larger box.
 
     Raises:
         OptionError: A value is out of range.
@@ -53,6 +56,7 @@ class MaskGeneration:
     min_mask_region_area: int = 0
     multimask_output: bool = True
     box_refinement: bool = False
+    side_fill_thresh: float = 1.0
 
     @classmethod
     def of(cls, model: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> MaskGeneration:
@@ -120,11 +124,10 @@ def find_masks(
         most: Keep only the largest ones.
     """
     points = [Points([xy]) for xy in point_grid(size_wh, settings.points_per_side)]
-    logits, scores = _in_batches(decode, points, settings)
+    logits, scores, _ = _in_batches(decode, points, settings)
+    logits, scores = _distinct(logits, scores, settings)
     if settings.box_refinement:
-        boxes = [box for mask in logits > 0 if (box := box_of(mask, size_wh)) is not None]
-        single = replace(settings, multimask_output=False, box_refinement=False)
-        logits, scores = _in_batches(decode, boxes, single)
+        logits, scores = _refined(decode, logits, size_wh, settings)
     areas = (logits > 0).flatten(1).sum(1)
     kept = areas.argsort(descending=True, stable=True)[:most]
     if not len(kept):
@@ -141,16 +144,99 @@ def _in_batches(
     decode: Callable[[Sequence[Prompt]], RegionFeatures],
     prompts: Sequence[Prompt],
     settings: MaskGeneration,
-) -> tuple[Tensor, Tensor]:
-    """Logits (N, h, h) and scores (N,) of the distinct good masks of many prompts."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`good_masks` of many prompts."""
     size = settings.points_per_batch
-    batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-    parts = [good_masks(decode(batch), settings) for batch in batches]
-    if not parts:
-        return torch.zeros(0, 1, 1), torch.zeros(0)
-    logits, scores = (torch.cat(values) for values in zip(*parts, strict=True))
+    parts = [(torch.zeros(0, 1, 1), torch.zeros(0), torch.zeros(0, dtype=torch.long))]
+    for start in range(0, len(prompts), size):
+        logits, scores, rows = good_masks(decode(prompts[start : start + size]), settings)
+        parts.append((logits, scores, rows + start))
+    parts = parts[1:] or parts
+    logits, scores, rows = (torch.cat(values) for values in zip(*parts, strict=True))
+    return logits, scores, rows
+
+
+def _distinct(logits: Tensor, scores: Tensor, settings: MaskGeneration) -> tuple[Tensor, Tensor]:
     kept = distinct(logits > 0, scores, settings.mask_nms_thresh)
     return logits[kept], scores[kept]
+
+
+def _refined(
+    decode: Callable[[Sequence[Prompt]], RegionFeatures],
+    logits: Tensor,
+    size_wh: tuple[int, int],
+    settings: MaskGeneration,
+) -> tuple[Tensor, Tensor]:
+    """Logits and scores of what the boxes of masks give."""
+    found = [box_of(mask, size_wh) for mask in logits > 0]
+    boxes = [box for box in found if box is not None]
+    single = replace(settings, multimask_output=False, box_refinement=False)
+    logits, scores, rows = _in_batches(decode, boxes, single)
+    asked = [boxes[row] for row in rows.tolist()]
+    whole = ~cut_off(decode, logits > 0, asked, size_wh, settings)
+    return _distinct(logits[whole], scores[whole], settings)
+
+
+def cut_off(
+    decode: Callable[[Sequence[Prompt]], RegionFeatures],
+    masks: Tensor,
+    boxes: Sequence[Box],
+    size_wh: tuple[int, int],
+    settings: MaskGeneration,
+) -> Tensor:
+    """Whether each mask (N, h, h) ends only where its box ends; (N,) bool.
+
+    Args:
+        decode: As in `find_masks`.
+        masks: What the boxes gave, bool.
+        boxes: The box of each mask.
+        size_wh: Width and height of the picture in pixels.
+        settings: `side_fill_thresh` counts.
+    """
+    cut = torch.zeros(len(boxes), dtype=torch.bool, device=masks.device)
+    suspects = [
+        row
+        for row, box in enumerate(boxes)
+        if filled_side(masks[row], box, size_wh) > settings.side_fill_thresh
+    ]
+    for start in range(0, len(suspects), settings.points_per_batch):
+        rows = suspects[start : start + settings.points_per_batch]
+        larger = decode([_grown(boxes[row], size_wh) for row in rows]).all_masks[:, 0] > 0
+        both, either = (masks[rows] & larger), (masks[rows] | larger)
+        cut[rows] = both.flatten(1).sum(1) < LEAST_SAME * either.flatten(1).sum(1)
+    return cut
+
+
+def filled_side(mask: Tensor, box_xyxy: Box, size_wh: tuple[int, int]) -> float:
+    """Largest share of a side of a box that a mask fills; the picture's own sides do not count.
+
+    Args:
+        mask: (h, h) bool, the square frame of the model.
+        box_xyxy: In pixels of the picture.
+        size_wh: Width and height of the picture in pixels.
+    """
+    side = len(mask)
+    across, down = side / size_wh[0], side / size_wh[1]
+    x1, x2 = round(box_xyxy.x1 * across), round(box_xyxy.x2 * across)
+    y1, y2 = round(box_xyxy.y1 * down), round(box_xyxy.y2 * down)
+    sides = (
+        (x1 > 1, mask[y1:y2, x1 : x1 + 1]),
+        (x2 < side - 1, mask[y1:y2, x2 - 1 : x2]),
+        (y1 > 1, mask[y1 : y1 + 1, x1:x2]),
+        (y2 < side - 1, mask[y2 - 1 : y2, x1:x2]),
+    )
+    shares = [float(line.float().mean()) for inside, line in sides if inside and line.numel()]
+    return max(shares, default=0.0)
+
+
+def _grown(box: Box, size_wh: tuple[int, int]) -> Box:
+    across, down = GROWTH * (box.x2 - box.x1), GROWTH * (box.y2 - box.y1)
+    return Box(
+        max(0.0, box.x1 - across),
+        max(0.0, box.y1 - down),
+        min(float(size_wh[0]), box.x2 + across),
+        min(float(size_wh[1]), box.y2 + down),
+    )
 
 
 def box_of(mask: Tensor, size_wh: tuple[int, int]) -> Box | None:
@@ -176,8 +262,8 @@ def point_grid(size_wh: tuple[int, int], side: int) -> list[tuple[float, float]]
     return [(float(x * size_wh[0]), float(y * size_wh[1])) for y in steps for x in steps]
 
 
-def good_masks(regions: RegionFeatures, settings: MaskGeneration) -> tuple[Tensor, Tensor]:
-    """Logits (N, h, h) and scores (N,) of the masks that pass the thresholds."""
+def good_masks(regions: RegionFeatures, settings: MaskGeneration) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, h, h), scores (N,) and prompts (N,) of the masks that pass the thresholds."""
     first, last = (1, None) if settings.multimask_output else (0, 1)
     logits = regions.all_masks[:, first:last].flatten(0, 1).float()
     scores = regions.iou[:, first:last].flatten().float()
@@ -188,7 +274,8 @@ def good_masks(regions: RegionFeatures, settings: MaskGeneration) -> tuple[Tenso
     good = scores >= share * settings.pred_iou_thresh
     good &= stability >= share * settings.stability_score_thresh
     good &= (logits > 0).flatten(1).any(1)
-    return logits[good], scores[good]
+    prompts = good.nonzero()[:, 0] // regions.all_masks[:, first:last].shape[1]
+    return logits[good], scores[good], prompts
 
 
 def distinct(masks: Tensor, scores: Tensor, most_iou: float) -> Tensor:
