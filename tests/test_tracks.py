@@ -456,13 +456,13 @@ def test_lists_of_different_length_are_refused() -> None:
 def test_captions_wrap_between_words_and_between_chinese_characters() -> None:
     font = draw._load_font(None, 12)
     text = "one two three four five six seven"
-    rows = draw._wrap(text, font, 80, 10)
+    rows = draw.wrap_text(text, font, 80, 10)
     assert " ".join(rows) == text
     assert len(rows) > 1
-    cut = draw._wrap(text, font, 80, 2)
+    cut = draw.wrap_text(text, font, 80, 2)
     assert cut[1].endswith("...")
     assert all(font.getlength(row) <= 80 for row in (*rows, *cut))
-    chinese = draw._wrap("狗在草地上奔跑，追着一个红球。", font, 60, 10)
+    chinese = draw.wrap_text("狗在草地上奔跑，追着一个红球。", font, 60, 10)
     assert "".join(chinese) == "狗在草地上奔跑，追着一个红球。"
     assert len(chinese) > 1
     assert not any(row[0] in "，。" for row in chinese)

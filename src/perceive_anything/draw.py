@@ -327,11 +327,11 @@ def _draw_tag(
     sizes: _Sizes,
 ) -> None:
     """A label on its colour: above the corner, or under it at the top of the frame."""
-    font = _font_for(label, sizes.video_font_px)
+    font = font_for(label, sizes.video_font_px)
     if font is None:  # a number took the place of such a label before
         return
     padding = sizes.padding_px
-    (row,) = _wrap(label, font, size_wh[0] - 2 * padding, 1)
+    (row,) = wrap_text(label, font, size_wh[0] - 2 * padding, 1)
     width, height = round(font.getlength(row)) + 2 * padding, sizes.row_px + padding
     x = max(0, min(corner_xy[0], size_wh[0] - width))
     y = corner_xy[1] - height if corner_xy[1] >= height else corner_xy[1]
@@ -368,7 +368,7 @@ def _caption_rows(
     captions: Sequence[str], colors: Sequence[Rgb], font_px: int, width_px: int, max_rows: int
 ) -> list[tuple[str, Font, Rgb | None]]:
     """Text, font and, at the first row of a caption, its colour."""
-    fonts = [_font_for(caption, font_px) for caption in captions]
+    fonts = [font_for(caption, font_px) for caption in captions]
     if None in fonts:
         _warn_no_font("captions; they are left out.")
     shown = [
@@ -376,10 +376,10 @@ def _caption_rows(
         for caption, font, color in zip(captions, fonts, colors, strict=True)
         if caption.strip() and font is not None
     ]
-    needed = [len(_wrap(caption, font, width_px, max_rows)) for caption, font, _ in shown]
+    needed = [len(wrap_text(caption, font, width_px, max_rows)) for caption, font, _ in shown]
     rows: list[tuple[str, Font, Rgb | None]] = []
     for (caption, font, color), room in zip(shown, _share(needed, max_rows), strict=True):
-        wrapped = _wrap(caption, font, width_px, room) if room else ()
+        wrapped = wrap_text(caption, font, width_px, room) if room else ()
         rows += [(row, font, None if index else color) for index, row in enumerate(wrapped)]
     return rows
 
@@ -394,8 +394,8 @@ def _share(needed: Sequence[int], max_rows: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)  # a caption stays for many frames
-def _wrap(text: str, font: Font, width_px: int, max_rows: int) -> tuple[str, ...]:
-    """The text in rows that fit; "..." ends the last one if some is left over."""
+def wrap_text(text: str, font: Font, width_px: int, max_rows: int) -> tuple[str, ...]:
+    """The text in at most so many rows that fit; "..." ends the last if some is left over."""
     rows = [""]
     for piece in BREAKABLE.findall(" ".join(text.split())):
         fits = font.getlength(piece.rstrip()) <= width_px
@@ -412,7 +412,7 @@ def _wrap(text: str, font: Font, width_px: int, max_rows: int) -> tuple[str, ...
     return tuple(rows)
 
 
-def _font_for(text: str, font_px: int) -> Font | None:
+def font_for(text: str, font_px: int) -> Font | None:
     """Pillow's own font if it is certain to do, else one of this machine, else None."""
     if _default_font_has(text):
         return _load_font(None, font_px)

@@ -69,6 +69,7 @@ CODES: dict[str, CodeInfo] = {
     "server_stopping": CodeInfo(USER, 503, "The server is shutting down."),
     "session_busy": CodeInfo(USER, 409, "The session is already at work."),
     "stream_lost": CodeInfo(USER, 503, "A camera or address cannot be reached or was lost."),
+    "teacher_failed": CodeInfo(USER, 503, "The teacher of a data build gives no reply."),
     "unknown_device": CodeInfo(USER, 422, "The device does not exist here."),
     "unknown_dtype": CodeInfo(USER, 422, "The precision is not supported."),
     "unknown_language": CodeInfo(USER, 422, "The language is not supported."),

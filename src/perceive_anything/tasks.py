@@ -12,6 +12,8 @@ CAPTION, DESCRIBE = "caption", "describe"
 ALL_TASKS = (SEGMENT, RECOGNIZE, EXPLAIN, CAPTION, DESCRIBE)
 TEXT_TASKS = (RECOGNIZE, EXPLAIN, CAPTION, DESCRIBE)
 LANGUAGES = ("en", "zh")
+# Said without a model, which would make something up about a region that is not there.
+ABSENT = {"en": "The region is not visible.", "zh": "该目标不可见。"}
 TASK_FIELD = {
     RECOGNIZE: "label",
     EXPLAIN: "explanation",

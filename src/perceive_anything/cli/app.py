@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "List the models that can be named with --model."),
     "convert": ("convert", "Convert a released PAM checkpoint to this package's layout."),
     "train": ("train", "Train a model from a recipe."),
+    "data": ("data", "Make training data: region annotations in, bilingual texts out."),
     "eval": ("eval", "Measure a model on annotated images."),
     "bench": ("bench", "Time the answers of a model on this machine."),
     "doctor": ("doctor", "Check this installation and say what would make it better."),

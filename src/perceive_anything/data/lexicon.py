@@ -26,7 +26,7 @@ from perceive_anything.data.knowledge import knowledge
 from perceive_anything.data.packs import read_pack
 from perceive_anything.errors import DataError
 
-__all__ = ["EMOJI", "SOURCES", "Entry", "Lexicon", "source_key"]
+__all__ = ["EMOJI", "SOURCES", "Entry", "Lexicon", "glossed", "source_key"]
 
 EMOJI = "emoji"
 TEXT_FILE = "text.json.gz"
@@ -223,6 +223,11 @@ def source_key(source: str | None) -> str | None:
     """
     lowered = (source or "").lower()
     return next((key for word, key in _SOURCE_WORDS.items() if word in lowered), None)
+
+
+def glossed(label: str) -> Entry:
+    """What the package's own table knows of a name, without any `text.json.gz`; maybe nothing."""
+    return _entry({"label": label, "label_zh": knowledge()["names_zh"].get(label, "")}, "")
 
 
 def clean_name_zh(label: str, name: str) -> str:

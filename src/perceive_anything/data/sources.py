@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from perceive_anything.config import Settings
+from perceive_anything.data.jsonl import read_jsonl
 from perceive_anything.data.packs import read_pack, read_packs
 from perceive_anything.data.readers.registry import find_dataset, read_dataset
 from perceive_anything.data.rows import row_from_record
@@ -25,7 +26,7 @@ from perceive_anything.errors import DataError, OptionError
 __all__ = ["DataSource", "fingerprint", "read_source"]
 
 Record = ImageRecord | ClipRecord
-_OURS = ("packs", "shards")
+_OURS = ("packs", "shards", "jsonl")
 
 
 def _known(name: str) -> str:
@@ -40,7 +41,8 @@ class DataSource(Settings):
 
     Attributes:
         path: File or folder, from the folder of all data.
-        format: "packs" a folder of packs or one, "shards" a folder of webdataset shards, or a
+        format: "packs" a folder of packs or one, "shards" a folder of webdataset shards,
+            "jsonl" a file that `perceive data build` wrote, or a
             dataset of `data.readers.registry`, such as "pam" (rows of PAM-data) or "coco" (also a
             folder with one COCO or LVIS file, or that file).
         weight: How often it is drawn, against the other sources.
@@ -112,6 +114,9 @@ def _read(source: DataSource, path: Path, report: Callable[[str], None]) -> Sequ
     split, max_bad = source.split, source.max_bad
     if source.format == "shards":
         return ShardedRecords(path, split, max_bad=max_bad, report=report)
+    if source.format == "jsonl":
+        lines = read_jsonl(path, max_bad=max_bad, report=report)
+        return [record for record in lines if record.split == split]
     if source.format == "packs" and path.is_file():
         return list(read_pack(path, split, max_bad=max_bad, report=report))
     if source.format == "packs":

@@ -28,7 +28,7 @@ from perceive_anything.sessions.regions import (
     write_caption,
     write_texts,
 )
-from perceive_anything.tasks import CAPTION, RECOGNIZE
+from perceive_anything.tasks import ABSENT, CAPTION, RECOGNIZE
 from perceive_anything.types import Frame, Prompt
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 Event = FrameEvent | CaptionEvent | EndEvent
 AUTO = "auto"
-# Said without the model, which would make something up about a region that is not there.
-ABSENT = {"en": "The region is not visible.", "zh": "该目标不可见。"}
 
 
 @dataclass(slots=True)

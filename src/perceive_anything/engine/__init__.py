@@ -1,0 +1,1 @@
+"""The data engine: region annotations in, bilingual region texts out, by any teacher."""
