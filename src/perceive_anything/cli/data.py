@@ -10,7 +10,8 @@ import typer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 Records = Annotated[
-    Path, typer.Argument(metavar="RECORDS", help="A records.jsonl, or a folder of a build or shards.")
+    Path,
+    typer.Argument(metavar="RECORDS", help="A records.jsonl, or a folder of a build or shards."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks.")]
 

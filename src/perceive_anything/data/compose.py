@@ -71,7 +71,8 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
             verb = _agree(entry.function_en, label)
             sentences.append(f"{_pronoun(label)} {verb}")
     else:
-        sentences.append(f"this {_be(label)} {noun_phrase(label)}")
+        this = "these" if is_plural(label) else "this"
+        sentences.append(f"{this} {_be(label)} {noun_phrase(label)}")
     lead, of_image = rng.choice((("here", " of the image"), ("in this image", "")))
     sentences.append(f"{lead} {_pronoun(label)} {_be(label)} {_place(context, of_image)}")
     return _text(sentences)

@@ -52,6 +52,11 @@ class Subject:
         return told.strip(" .,;:-\n\"'")
 
     @property
+    def told(self) -> str:
+        """What a teacher is told of the annotation: orders are left out where they are known."""
+        return self.name if self.is_suspicious else self.note
+
+    @property
     def is_suspicious(self) -> bool:
         """Whether the annotation gives orders."""
         return bool(_ORDER.search(self.note))

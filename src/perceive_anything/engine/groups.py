@@ -88,7 +88,5 @@ def _area(box_xyxy: tuple[float, float, float, float]) -> float:
     return max(0.0, x2 - x1) * max(0.0, y2 - y1)
 
 
-def _shared(
-    a: tuple[float, float, float, float], b: tuple[float, float, float, float]
-) -> float:
+def _shared(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
     return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))

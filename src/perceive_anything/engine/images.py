@@ -28,6 +28,7 @@ from perceive_anything.engine.recipe import DataRecipe
 from perceive_anything.engine.teacher import Facts, Request, Teacher, ask_checked
 
 NEAR = 2  # neighbours that the teacher is told to leave alone
+NAME_WORDS = 4  # a longer label of a neighbour is a text, not a name
 
 
 def describe_region(
@@ -54,7 +55,7 @@ def describe_region(
     subject = subject_of(record, region)
     request = Request(
         language="en", system=SYSTEM["en"], picture=picture, answer=RegionAnswer,
-        text=region_text("en", subject.note, subject.neighbours), facts=Facts(record, region),
+        text=region_text("en", subject.told, subject.neighbours), facts=Facts(record, region),
     )  # fmt: skip
     english = _english(request, subject, recipe, teacher, alike)
     if isinstance(english, Dropped):
@@ -84,7 +85,7 @@ def subject_of(record: ImageRecord, region: RegionRecord) -> Subject:
     note = region.label or str(region.extra.get("caption", ""))
     others = [
         other for other in record.regions
-        if other is not region and other.label and _touch(other, region)
+        if other is not region and _is_name(other.label) and _touch(other, region)
         and normalise(other.label) != normalise(region.label)
     ]  # fmt: skip
     others.sort(key=lambda other: -_area(other))
@@ -133,7 +134,7 @@ def _chinese(
             lambda: check_subject_zh(answer.label, (answer.caption, answer.description)),
         )
 
-    text = region_text("zh", subject.note, subject.neighbours)
+    text = region_text("zh", subject.told, subject.neighbours)
     asked = replace(request, language="zh", system=SYSTEM["zh"], text=text)
     return ask_checked(teacher, asked, RegionAnswer, check, recipe.checks.tries)
 
@@ -147,6 +148,10 @@ def _extra(answer: RegionAnswer, suffix: str) -> dict[str, object]:
         "caption": answer.caption, "description": answer.description,
     }  # fmt: skip
     return {name + suffix: value for name, value in told.items()}
+
+
+def _is_name(label: str) -> bool:
+    return 0 < len(label.split()) <= NAME_WORDS and not Subject(label).is_suspicious
 
 
 def _touch(a: RegionRecord, b: RegionRecord) -> bool:

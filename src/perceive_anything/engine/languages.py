@@ -12,7 +12,7 @@ LENGTHS: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "label": ((1, 6), (1, 16)),
     "definition": ((3, 60), (3, 120)),
     "function": ((0, 60), (0, 120)),
-    "caption": ((2, 30), (2, 60)),
+    "caption": ((1, 30), (1, 60)),
     "description": ((5, 160), (8, 320)),
 }
 TRACK_CAPTION = ((3, 90), (5, 180))

@@ -18,6 +18,7 @@ from perceive_anything.masks import mask_to_box_xyxy
 BoxXyxy = tuple[float, float, float, float]
 MARK, RIM = (255, 40, 200), (255, 255, 255)
 GAP_PX, CROP_MARGIN = 8, 0.2
+MIN_ASPECT = 0.6  # of the crop, so that what is long and thin keeps its surroundings
 MAX_ENLARGED = 4.0
 MIN_FONT_PX = 14
 
@@ -87,7 +88,10 @@ def jpeg(picture: Image.Image, quality: int) -> bytes:
 
 def _crop(image: np.ndarray, target: Target, height_px: int) -> Image.Image:
     x1, y1, x2, y2 = target.box_xyxy or (0, 0, 0, 0)
-    margin_x, margin_y = (max(4.0, CROP_MARGIN * (b - a)) for a, b in ((x1, x2), (y1, y2)))
+    least = MIN_ASPECT * max(x2 - x1, y2 - y1)
+    margin_x, margin_y = (
+        max(4.0, CROP_MARGIN * (b - a), (least - (b - a)) / 2) for a, b in ((x1, x2), (y1, y2))
+    )
     height, width = image.shape[:2]
     left, top = max(0, int(x1 - margin_x)), max(0, int(y1 - margin_y))
     right, bottom = min(width, int(x2 + margin_x) + 1), min(height, int(y2 + margin_y) + 1)

@@ -38,7 +38,9 @@ def make_pipeline(recipe: DataRecipe, replies: Replies) -> Pipeline:
     if recipe.checks.agreement is not None and recipe.teacher.kind != "offline":
         alike = SentenceSimilarity()
     describe = {"images": describe_region, "videos": describe_track, "streams": describe_stream}
-    return partial(_run, partial(describe[recipe.kind], recipe=recipe, teacher=teacher, alike=alike))
+    return partial(
+        _run, partial(describe[recipe.kind], recipe=recipe, teacher=teacher, alike=alike)
+    )
 
 
 def make_teacher(config: TeacherConfig, replies: Replies) -> Teacher:

@@ -82,9 +82,7 @@ class Samples:
         return record
 
 
-def write_report(
-    report: Report, samples: list[Record], folder: Path, recipe: DataRecipe
-) -> None:
+def write_report(report: Report, samples: list[Record], folder: Path, recipe: DataRecipe) -> None:
     """Write numbers, the sheet of samples and a page with both.
 
     Args:

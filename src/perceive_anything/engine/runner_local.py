@@ -17,9 +17,7 @@ from perceive_anything.engine.teacher import TeacherError
 MAX_FAILURES = 20  # one after the other: the teacher is gone
 
 
-def run_local(
-    jobs: Iterable[Job], pipeline: Pipeline, store: Store, workers: int
-) -> Iterator[Job]:
+def run_local(jobs: Iterable[Job], pipeline: Pipeline, store: Store, workers: int) -> Iterator[Job]:
     """Run what has not been run.
 
     Args:

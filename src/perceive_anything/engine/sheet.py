@@ -93,8 +93,9 @@ def _texts(region: RegionRecord | TrackRecord) -> Iterable[tuple[str, str]]:
         for key in (name, f"{name}_zh"):
             if text := region.extra.get(key):
                 yield key, str(text)
-    for asked, answer in list(region.extra.get("turns", ()))[:4]:
-        yield str(asked).partition("\n")[0][:60], str(answer)
+    if "caption" not in region.extra:
+        for asked, answer in list(region.extra.get("turns", ()))[:4]:
+            yield str(asked).partition("\n")[0], str(answer)
 
 
 def _drawn(card: Card) -> Image.Image:

@@ -79,22 +79,26 @@ class Store:
 
     Args:
         folder: Output folder of the build; made if missing.
+        shared: Help the process that holds the folder, instead of holding it.
 
     Raises:
         DataError: Another build is at work there, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._held = _claim(folder)
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        self.folder = folder
+        self._held = None if shared else _claim(folder)
         self._lock = threading.Lock()
-        self._base = sqlite3.connect(folder / "state.sqlite", check_same_thread=False)
+        self._base = sqlite3.connect(folder / "state.sqlite", timeout=60, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing
         self._base.executescript(_TABLES)
+        self.run = uuid4().hex
+        if shared:
+            return
         with self._write() as base:  # whoever was asking is dead: this process holds the lock
             base.execute("INSERT OR IGNORE INTO lost SELECT key, run FROM asking")
             base.execute("DELETE FROM asking")
-        self.run = uuid4().hex
 
     def finished(self, key: str) -> Finished | None:
         """How a job ended; None if it did not yet."""
@@ -151,7 +155,8 @@ class Store:
     def close(self) -> None:
         """Let go of the folder."""
         self._base.close()
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:

@@ -91,14 +91,19 @@ def best_view(record: ClipRecord, track: TrackRecord) -> tuple[ImageRecord, Regi
     )
     handle: ByteRange = record.frames[best]
     image = ImageRecord(
-        record.id, record.source, record.license, record.split, record.size_wh, (), (region,), handle
+        record.id,
+        record.source,
+        record.license,
+        record.split,
+        record.size_wh,
+        (),
+        (region,),
+        handle,
     )
     return image, region
 
 
-def _motion(
-    track: TrackRecord, span: Span, size_wh: tuple[int, int], be: str
-) -> tuple[str, str]:
+def _motion(track: TrackRecord, span: Span, size_wh: tuple[int, int], be: str) -> tuple[str, str]:
     frames = [f for f in range(span.first, span.last + 1) if box_on(track, f)]
     (start, start_zh), (end, end_zh) = (
         knowledge()["positions"][_position(box_on(track, frame), size_wh)]
@@ -108,7 +113,10 @@ def _motion(
     moved = max(abs(a - b) for a, b in zip(*way, strict=True)) >= STEP
     areas = [_area(box_on(track, frame)) for frame in (frames[0], frames[-1])]
     if moved and start != end:
-        return f"{be} first {start} and moves until it {be} {end}", f"先在{start_zh}，再移到{end_zh}"
+        return (
+            f"{be} first {start} and moves until it {be} {end}",
+            f"先在{start_zh}，再移到{end_zh}",
+        )
     if moved:
         return f"{be} {start} and moves about there", f"在{start_zh}移动"
     if areas[1] > GROWTH * areas[0]:

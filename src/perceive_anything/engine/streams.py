@@ -82,9 +82,7 @@ def describe_stream(
     return tuple(done)
 
 
-def find_events(
-    record: ClipRecord, track: TrackRecord, recipe: DataRecipe
-) -> list[Span]:
+def find_events(record: ClipRecord, track: TrackRecord, recipe: DataRecipe) -> list[Span]:
     """Events by the boundary finder that live streams use; looks are histograms of colour.
 
     Args:
@@ -228,6 +226,4 @@ def _record(
     if "caption" in event.track.extra:
         told["source_caption"] = event.track.extra["caption"]
     track = replace(event.track, extra={**event.track.extra, **told})
-    return replace(
-        event.clip, id=f"{event.clip.id}#{event.track.id}@{number}", regions=(track,)
-    )
+    return replace(event.clip, id=f"{event.clip.id}#{event.track.id}@{number}", regions=(track,))

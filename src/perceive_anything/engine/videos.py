@@ -69,7 +69,8 @@ def describe_track(
 
 def note_of(track: TrackRecord) -> str:
     """What the source says of an object: its name and its caption."""
-    return ": ".join(filter(None, (track.label, str(track.extra.get("caption", "")))))
+    notes = (track.label, str(track.extra.get("caption", "")))
+    return ": ".join(told for note in notes if (told := Subject(note).told))
 
 
 def subject_of_track(record: ClipRecord, track: TrackRecord) -> Subject:
