@@ -65,11 +65,11 @@ def look(
     debug: Debug = False,
 ) -> None:
     """Draw some regions with their marks and texts on one sheet."""
+    import numpy as np
+
     from perceive_anything.engine.open import open_written
     from perceive_anything.engine.sheet import cards_of, contact_sheet
     from perceive_anything.media import save_image
-
-    import numpy as np  # noqa: I001 - after the check of the options
 
     cards = cards_of(open_written(records, partial(typer.echo, err=True)), count, seed)
     save_image(np.asarray(contact_sheet(cards)), save)

@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from perceive_anything.data.schema import BoxXyxy, Click, ClipRecord, ImageRecord
-from perceive_anything.data.schema import RegionRecord, TrackRecord  # fmt: skip
+from perceive_anything.data.schema import (  # fmt: skip
+    BoxXyxy,
+    Click,
+    ClipRecord,
+    ImageRecord,
+    RegionRecord,
+    TrackRecord,
+)
 from perceive_anything.engine.jobs import Record
 from perceive_anything.engine.questions import clip_turns, region_turns
 from perceive_anything.engine.recipe import DataRecipe

@@ -21,6 +21,7 @@ from perceive_anything.engine.report import Report, Samples, write_report
 from perceive_anything.engine.runner_local import run_local
 from perceive_anything.engine.store import Store
 from perceive_anything.engine.teacher import TeacherError
+from perceive_anything.errors import DataError
 
 Follow = Callable[[Iterable[object], int | None], None]
 RUNNERS = ("local", "ray")
@@ -63,14 +64,15 @@ def build(
         records = open_records(recipe, say)
         failed = _run(recipe, runner, records, store, follow)
         report = _write(recipe, records, store, say)
+        counts = report.counts
     finally:
         store.close()
     if failed is not None:
         raise failed
-    if report.counts.open:
+    if counts.open:
         raise TeacherError(
-            f"the teacher gave no reply about {report.counts.open} of {report.counts.regions} "
-            "regions.\n  Run the same command again; what was answered is kept."
+            f"the teacher gave no reply about {counts.open} of {counts.regions} regions.\n"
+            "  Run the same command again; what was answered is kept."
         )
     return report
 
@@ -113,6 +115,9 @@ def _write(
     report = Report(counts, store.totals())
     try:
         write_outputs(kept, folder, recipe.per_shard, say)
+    except DataError:
+        if not counts.open:  # otherwise the teacher is to blame, and the caller says so
+            raise
     finally:
         write_report(report, samples.taken, folder, recipe)
     return report

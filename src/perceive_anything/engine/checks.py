@@ -102,10 +102,12 @@ def check_subject(label: str, texts: Iterable[str], subject: Subject) -> Dropped
         texts: Caption and description.
         subject: What the source knows.
     """
-    own = _names(label) | (_names(subject.name) if len(subject.name.split()) < 4 else set())
-    others = {name for n in subject.neighbours for name in _names(n)} - own
+    source = _names(subject.name) if len(subject.name.split()) < 4 else set()
+    others = {name for n in subject.neighbours for name in _names(n)} - source
     if normalise(label) in others:
         return Dropped("neighbour", f'"{label}" is beside the marked region, not in it.')
+    own = _names(label) | source
+    others -= own
     for text in texts:
         first = _first_mention(text, own)
         if first is None:

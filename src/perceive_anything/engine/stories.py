@@ -9,8 +9,14 @@ from dataclasses import dataclass, replace
 
 from perceive_anything.data.grammar import is_plural, noun_phrase
 from perceive_anything.data.knowledge import knowledge
-from perceive_anything.data.schema import BoxXyxy, ByteRange, ClipRecord, ImageRecord
-from perceive_anything.data.schema import RegionRecord, TrackRecord  # fmt: skip
+from perceive_anything.data.schema import (  # fmt: skip
+    BoxXyxy,
+    ByteRange,
+    ClipRecord,
+    ImageRecord,
+    RegionRecord,
+    TrackRecord,
+)
 from perceive_anything.engine.storyboard import box_on, visible_frames
 
 MIN_AWAY_S = 0.25  # a shorter absence is not spoken of
