@@ -88,7 +88,8 @@ def start_build(recipe, *options):
     """`perceive data build` as a process."""
     command = [sys.executable, "-m", "perceive_anything.cli", "data", "build", str(recipe)]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*command, "--quiet", *options], **quiet, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, "--quiet", *options], **quiet, env=environment)
 
 
 def completions(log):

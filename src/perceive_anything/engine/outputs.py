@@ -1,6 +1,6 @@
 """The records of a build as files: one JSONL and webdataset shards, in the order of the sources.
 
-Knows finished jobs and files; both files are made anew and then put in place, so a killed run leaves
+Knows finished jobs and files; both are made anew and then put in place, so that a killed run leaves
 the old ones or the new ones.
 """
 

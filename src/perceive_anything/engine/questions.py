@@ -110,10 +110,8 @@ def _wrong(
 
 def _doubts(region: RegionRecord, wrong: str) -> Turns:
     noun, false = noun_phrase(region.label), noun_phrase(wrong)
-    turns = [
-        (f"Is this {false}?", f"No, it is {noun}."),
-        (f"Is this {noun}?", "Probably, but it is small." if _small(region) else f"Yes, it is {noun}."),
-    ]  # fmt: skip
+    right = "Probably, but it is small." if _small(region) else f"Yes, it is {noun}."
+    turns = [(f"Is this {false}?", f"No, it is {noun}."), (f"Is this {noun}?", right)]
     if _small(region):
         turns.append((
             "What is this, and how sure are you?",

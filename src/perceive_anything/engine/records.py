@@ -46,8 +46,9 @@ class AllRecords(Sequence[Record]):
         for source, count in zip(self.sources, self._counts, strict=True):
             if index < count:
                 record = source[index]
-                grouped = self._groups and isinstance(record, ImageRecord)
-                return with_groups(record) if grouped else record
+                if self._groups and isinstance(record, ImageRecord):
+                    return with_groups(record)
+                return record
             index -= count
         raise IndexError(index)
 

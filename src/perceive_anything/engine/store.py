@@ -141,7 +141,8 @@ class Store:
             "SELECT COUNT(*), COALESCE(SUM(tokens_in), 0), COALESCE(SUM(tokens_out), 0), "
             "COALESCE(SUM(cost), 0.0), COALESCE(SUM(tried), 0) FROM replies"
         )
-        return Totals(*sums, self._one("SELECT COUNT(*) FROM lost")[0])
+        lost = self._one("SELECT COUNT(*) FROM lost")
+        return Totals(*sums, *lost)
 
     @contextmanager
     def first_times(self) -> Iterator[_Seen]:

@@ -91,7 +91,8 @@ def best_view(record: ClipRecord, track: TrackRecord) -> tuple[ImageRecord, Regi
     frames = visible_frames(track, len(record.frames))
     boxes = {frame: box_on(track, frame) for frame in frames}
     best = max(frames, key=lambda frame: _area(boxes[frame]), default=0)
-    box_xyxy: BoxXyxy = boxes.get(best) or (0.0, 0.0, *map(float, record.size_wh))
+    width, height = map(float, record.size_wh)
+    box_xyxy: BoxXyxy = boxes.get(best) or (0.0, 0.0, width, height)
     region = RegionRecord(
         track.id, track.label, track.label_zh, box_xyxy, track.rles.get(best), "instance"
     )

@@ -95,7 +95,8 @@ def storyboard(
     whole = (columns * (width + GAP_PX) - GAP_PX, rows * (height + GAP_PX) - GAP_PX)
     board = Image.new("RGB", whole, (70, 70, 70))
     for place, panel in enumerate(panels):
-        board.paste(panel, ((place % columns) * (width + GAP_PX), place // columns * (height + GAP_PX)))  # fmt: skip
+        row, column = divmod(place, columns)
+        board.paste(panel, (column * (width + GAP_PX), row * (height + GAP_PX)))
     return board
 
 
@@ -113,10 +114,11 @@ def _features(record: ClipRecord, track: TrackRecord, frame: int) -> np.ndarray:
     width, height = record.size_wh
     image = Image.fromarray(pixels_of(record.frames[frame]))
     part = image.crop((int(x1), int(y1), max(int(x1) + 1, int(x2)), max(int(y1) + 1, int(y2))))
+    share = max(1.0, (x2 - x1) * (y2 - y1)) / (width * height)
     look = np.asarray(part.resize((THUMB_PX, THUMB_PX)), np.float32).ravel() / 255
     return np.concatenate([
         WEIGHTS["place"] * np.array([(x1 + x2) / 2 / width, (y1 + y2) / 2 / height]),
-        WEIGHTS["size"] * np.array([np.log(max(1.0, (x2 - x1) * (y2 - y1)) / (width * height)) / 4]),
+        WEIGHTS["size"] * np.array([np.log(share) / 4]),
         WEIGHTS["look"] * look / np.sqrt(len(look)),
         WEIGHTS["time"] * np.array([frame / len(record.frames)]),
     ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Streams: events of an object, one storyboard each, captions in order, each going on from the last.
+"""Streams: events of an object, one storyboard each, captions that go on from each other.
 
 Knows the order of the steps and absence, which is told without the teacher: it would make
 something up. Refuses to know who the teacher is and where results go.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -119,7 +120,7 @@ def _events(
     def check(answer: SpansAnswer) -> Dropped | None:
         edges = [(each.start_s, each.end_s) for each in answer.events]
         whole = edges[0][0] <= SLACK_S and abs(edges[-1][1] - end_s) <= SLACK_S
-        joined = all(abs(a[1] - b[0]) <= SLACK_S for a, b in zip(edges, edges[1:], strict=False))
+        joined = all(abs(a[1] - b[0]) <= SLACK_S for a, b in pairwise(edges))
         if whole and joined and all(start < end for start, end in edges):
             return None
         return Dropped("times", f"the events do not cover 0 to {end_s:.1f} s without gaps.")
@@ -135,10 +136,11 @@ def _events(
 def _spans(cuts: list[int], track: TrackRecord, num_frames: int) -> list[Span]:
     starts = [cut for cut in cuts if cut < num_frames]
     ends = [*starts[1:], num_frames]
+    seen = [box_on(track, frame) is not None for frame in range(num_frames)]
     return [
-        Span(first, end - 1, 2 * sum(box_on(track, f) is not None for f in range(first, end)) >= end - first)
+        Span(first, end - 1, 2 * sum(seen[first:end]) >= end - first)
         for first, end in zip(starts, ends, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _sight(record: ClipRecord, track: TrackRecord, frame: int, fps: float) -> Sight:

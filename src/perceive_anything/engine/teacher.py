@@ -105,13 +105,17 @@ class TeacherError(PerceiveError):
 class Replies(Protocol):
     """Where paid replies are kept; a `Store`, or the way to one elsewhere."""
 
-    def reply(self, key: str) -> PaidReply | None: ...
+    def reply(self, key: str) -> PaidReply | None:
+        """As of `Store`."""
 
-    def begin(self, key: str) -> None: ...
+    def begin(self, key: str) -> None:
+        """As of `Store`."""
 
-    def give_up(self, key: str) -> None: ...
+    def give_up(self, key: str) -> None:
+        """As of `Store`."""
 
-    def pay(self, key: str, reply: PaidReply) -> None: ...
+    def pay(self, key: str, reply: PaidReply) -> None:
+        """As of `Store`."""
 
 
 class CachedTeacher:
