@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from perceive_anything.modeling.processing import clip_frames
-from perceive_anything.sessions.boundaries import AutoBoundaries, IntervalBoundaries, Sight
+from perceive_anything.sessions.boundaries import (
+    AutoBoundaries,
+    GivenBoundaries,
+    IntervalBoundaries,
+    Sight,
+)
 from perceive_anything.sessions.clips import KEPT_FRAMES, ClipFeatures
 from perceive_anything.sessions.queueing import DROP_OLDEST, WAIT, FrameQueue
 from perceive_anything.types import Frame
@@ -35,6 +40,15 @@ def ends(boundaries, *parts):
 
 def test_intervals():
     assert ends(IntervalBoundaries(2), sights(5)) == [(2.0, "interval"), (4.0, "interval")]
+
+
+def test_events_end_at_given_times():
+    # Two that end between the same frames end together; the last one is not reached.
+    given = GivenBoundaries([1.0, 2.05, 2.1, 9.0])
+    found = ends(given, sights(4))
+    assert [reason for _, reason in found] == ["given", "given"]
+    assert found[0][0] == 1.0
+    assert 2.1 <= found[1][0] < 2.4
 
 
 def test_a_region_that_stays_the_same_is_one_event_up_to_the_longest():

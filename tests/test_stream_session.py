@@ -168,6 +168,9 @@ def test_a_consumer_that_stops_frees_the_source(pam):
 
 
 def test_what_a_stream_refuses(pam):
+    for wrong in ([2.0, 1.0], [0], ["a"]):
+        with pytest.raises(OptionError, match="rising seconds"):
+            pam.stream(caption_every=wrong)
     with pytest.raises(OptionError, match="caption_every is -1"):
         pam.stream(caption_every=-1)
     session = pam.stream()

@@ -21,7 +21,7 @@ from perceive_anything.sessions.stream import StreamSession
 from perceive_anything.sessions.video import VideoSession
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -141,7 +141,7 @@ class Perceiver:
         self,
         source: StreamSource | None = None,
         *,
-        caption_every: float | str | None = "auto",
+        caption_every: float | str | Sequence[float] | None = "auto",
         language: str = "en",
     ) -> StreamSession:
         """Follow regions in frames as they arrive.
@@ -149,8 +149,8 @@ class Perceiver:
         Args:
             source: File, camera index, rtsp or http url, iterator or async iterator of frames; None
                 if you push frames yourself. It is opened when iteration begins.
-            caption_every: Seconds between captions, "auto" (when a region changes for good), or
-                None for no captions.
+            caption_every: Seconds between captions, "auto" (when a region changes for good), the
+                rising seconds at which events end, or None for no captions.
             language: "en" or "zh".
 
         Raises:

@@ -8,7 +8,8 @@ Knows times and a few numbers a frame; no pictures, no text. An event ends for o
   event's first half second is above `APPEARANCE_DISTANCE`;
 - "motion": it began or stopped to move: faster than `MOVING` or slower than `STILL` of its own
   diagonals a second;
-- "length": the longest event is over.
+- "length": the longest event is over;
+- "given": a time that was given is reached.
 
 A change counts when it has held for `SETTLE_S` seconds, "for good". Except for visibility nothing
 ends an event before `min_s`.
@@ -17,6 +18,7 @@ ends an event before `min_s`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +66,25 @@ class IntervalBoundaries:
             return None
         self._start = sight.time_s
         return "interval"
+
+
+class GivenBoundaries:
+    """Events that end at given times; one without a frame of its own ends with the next.
+
+    Args:
+        ends_s: Seconds, rising.
+    """
+
+    def __init__(self, ends_s: Sequence[float]) -> None:
+        self._ends = deque(ends_s)
+
+    def update(self, sight: Sight) -> str | None:
+        """The reason why the event ends with this frame, if it does."""
+        reached = False
+        while self._ends and sight.time_s >= self._ends[0]:
+            self._ends.popleft()
+            reached = True
+        return "given" if reached else None
 
 
 class AutoBoundaries:

@@ -6,7 +6,7 @@ stream's length, and no frame is encoded twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,12 @@ from perceive_anything.events import CaptionEvent, EndEvent, FrameEvent, Tracked
 from perceive_anything.masks import encode_rle, mask_to_box_xyxy
 from perceive_anything.modeling.processing import CLIP_FRAMES
 from perceive_anything.modeling.tracking import Tracker
-from perceive_anything.sessions.boundaries import AutoBoundaries, IntervalBoundaries, Sight
+from perceive_anything.sessions.boundaries import (
+    AutoBoundaries,
+    GivenBoundaries,
+    IntervalBoundaries,
+    Sight,
+)
 from perceive_anything.sessions.clips import ClipFeatures
 from perceive_anything.sessions.queueing import DROP_OLDEST, WAIT, FrameQueue
 from perceive_anything.sessions.regions import (
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
     from perceive_anything.modeling.segmenter import RegionFeatures
 
 Event = FrameEvent | CaptionEvent | EndEvent
+Boundaries = IntervalBoundaries | AutoBoundaries | GivenBoundaries
+# Seconds between captions, "auto", the seconds at which events end, or None for no captions.
+CaptionEvery = float | str | Sequence[float] | None
 AUTO = "auto"
 
 
@@ -45,7 +53,7 @@ class _Live:
     """One region of the stream and its current event."""
 
     prompt: Prompt
-    boundaries: IntervalBoundaries | AutoBoundaries | None
+    boundaries: Boundaries | None
     start_s: float = 0.0
     start_frame: int = 0
     num_frames: int = 0
@@ -67,8 +75,8 @@ class StreamSession:
         processor: Its processor.
         frames: Source for iteration, opened when it begins; None if frames are pushed.
         live: The source does not wait, so the oldest waiting frames are dropped.
-        caption_every: Seconds between captions, "auto" (when the region changes for good), or None
-            for no captions.
+        caption_every: Seconds between captions, "auto" (when the region changes for good), a list
+            of the seconds at which events end, or None for no captions.
         language: "en" or "zh".
         name: Of the stream, for messages.
 
@@ -83,7 +91,7 @@ class StreamSession:
         frames: Callable[[], Iterator[Frame]] | None = None,
         *,
         live: bool = False,
-        caption_every: float | str | None = AUTO,
+        caption_every: CaptionEvery = AUTO,
         language: str = "en",
         name: str = "stream",
     ) -> None:
@@ -276,11 +284,13 @@ class StreamSession:
         (found,) = write_texts(self._model, self._processor, rows, writing)
         return {key: found[key] for key in ("label", "label_confidence", "uncertain")}
 
-    def _new_boundaries(self) -> IntervalBoundaries | AutoBoundaries | None:
+    def _new_boundaries(self) -> Boundaries | None:
         if self._caption_every is None:
             return None
         if self._caption_every == AUTO:
             return AutoBoundaries()
+        if isinstance(self._caption_every, Sequence):
+            return GivenBoundaries([float(end) for end in self._caption_every])
         return IntervalBoundaries(float(self._caption_every))
 
 
@@ -307,12 +317,17 @@ def _look(
     return TrackedRegion(track_id, (x1, y1, x2, y2), scores[0], box is not None, rle), sight
 
 
-def _check_interval(caption_every: float | str | None) -> float | str | None:
-    fits = isinstance(caption_every, (int, float)) and 0 < caption_every < 86_400
-    if caption_every is None or caption_every == AUTO or fits:
+def _check_interval(caption_every: CaptionEvery) -> CaptionEvery:
+    if caption_every is None or caption_every == AUTO:
+        return caption_every
+    given: Sequence[object] = (
+        caption_every if isinstance(caption_every, (list, tuple)) else [caption_every]
+    )
+    ends = [end for end in given if isinstance(end, (int, float)) and 0 < end < 86_400]
+    if len(ends) == len(given) and ends == sorted(ends):
         return caption_every
     raise OptionError(
         f"caption_every is {caption_every!r}.\n"
-        '  Expected seconds above 0, "auto", or None for no captions.',
+        '  Expected seconds above 0, "auto", rising seconds at which events end, or None.',
         code="unknown_option",
     )
