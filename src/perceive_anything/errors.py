@@ -47,6 +47,8 @@ CODES: dict[str, CodeInfo] = {
     "frame_size": CodeInfo(USER, 422, "The frames of a video are not all of one size."),
     "image_size": CodeInfo(USER, 413, "An image is empty, too small, too large or too elongated."),
     "image_truncated": CodeInfo(USER, 415, "An image file ends too early."),
+    "java_missing": CodeInfo(USER, 503, "A metric needs a Java runtime and there is none."),
+    "judge_failed": CodeInfo(USER, 503, "A judge model cannot be reached or refuses."),
     "limit_exceeded": CodeInfo(USER, 422, "A request asks for more than the server allows."),
     "mask_empty": CodeInfo(USER, 422, "A mask selects no pixel."),
     "mask_size": CodeInfo(USER, 422, "A mask is not of the image's size."),

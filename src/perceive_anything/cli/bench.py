@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from perceive_anything.pipeline import Perceiver
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -39,6 +36,7 @@ def bench(
     import torch
 
     from perceive_anything.errors import OptionError
+    from perceive_anything.evaluation.random_models import load_any
     from perceive_anything.evaluation.speed import PATHS, compare, make_work, summary
     from perceive_anything.modeling.quantize import weight_bytes
     from perceive_anything.tasks import TEXT_TASKS, unknown
@@ -49,7 +47,7 @@ def bench(
             raise OptionError(unknown("path", path, tuple(PATHS)), code="unknown_option")
     if threads is not None:
         torch.set_num_threads(threads)
-    pam = _load(model, device, dtype, quantize)
+    pam = load_any(model, device, dtype, quantize)
     work = make_work(pam, regions, TEXT_TASKS[:tasks], new_tokens)
     measured = compare(work, wanted, runs, lambda line: typer.echo(line, err=True))
     numbers = {path: summary(made) for path, made in measured.items()}
@@ -61,15 +59,6 @@ def bench(
         "quantize": quantize, "weights_mib": round(weights, 1),
     }  # fmt: skip
     typer.echo(json.dumps(_report(config, numbers)))
-
-
-def _load(name: str, device: str | None, dtype: str | None, quantize: str | None) -> Perceiver:
-    from perceive_anything.evaluation.random_models import PREFIX, random_perceiver
-    from perceive_anything.pipeline import Perceiver
-
-    if name.startswith(PREFIX):
-        return random_perceiver(name, device, dtype, quantize)
-    return Perceiver.from_pretrained(name, device=device, dtype=dtype, quantize=quantize)
 
 
 def _report(config: dict[str, Any], numbers: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -42,9 +42,9 @@ def evaluate_captions(
         if region is None or not record.captions:
             continue
         answer = pam.image(record.load()).perceive(Box(*region.box_xyxy), tasks=[CAPTION])
-        people[record.id] = [_words(caption) for caption in record.captions]
-        written[record.id] = [_words(answer.caption or "")]
-        template[record.id] = [_words(f"a {region.label}")]
+        people[record.id] = [words(caption) for caption in record.captions]
+        written[record.id] = [words(answer.caption or "")]
+        template[record.id] = [words(f"a {region.label}")]
         if len(people) % 20 == 0:
             report(f"{len(people)} images")
     return {
@@ -70,5 +70,6 @@ def _largest(record: ImageRecord) -> RegionRecord | None:
     return region if area >= MIN_SHARE * width * height else None
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """The words of a text: lower case, letters, digits and apostrophes."""
     return " ".join(re.findall(r"[a-z0-9']+", text.lower()))

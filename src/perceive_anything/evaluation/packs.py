@@ -17,6 +17,7 @@ import numpy as np
 
 from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.schema import ImageRecord, RegionRecord
+from perceive_anything.evaluation.clicks import click_masks
 from perceive_anything.evaluation.confidence import calibration_error, fit_calibration
 from perceive_anything.masks import central_point, mask_area, mask_iou
 from perceive_anything.pipeline import Perceiver
@@ -120,23 +121,9 @@ def _score_masks(
         answers = session.perceive(prompts, tasks=[SEGMENT])
         ious = [mask_iou(a.mask, mask) for a, (_, mask) in zip(answers, masked, strict=True)]
         getattr(scores, name)[_source(record)] += ious
-    scores.clicks_iou[_source(record)] += [_three_clicks(session, mask) for _, mask in masked]
-
-
-def _three_clicks(session: ImageSession, mask: np.ndarray) -> float:
-    """IoU after a central click and two corrections, as SAM is evaluated."""
-    clicks, labels = [central_point(mask)], [1]
-    for _ in range(2):
-        answer = session.perceive(Points(clicks, labels=labels), tasks=[SEGMENT]).mask
-        missed, too_much = mask & ~answer, answer & ~mask
-        label = int(missed.sum() >= too_much.sum())
-        mistake = missed if label else too_much
-        if not mistake.any():
-            break
-        clicks.append(central_point(mistake))
-        labels.append(label)
-    answer = session.perceive(Points(clicks, labels=labels), tasks=[SEGMENT]).mask
-    return mask_iou(answer, mask)
+    scores.clicks_iou[_source(record)] += [
+        mask_iou(click_masks(session, mask, (3,))[3], mask) for _, mask in masked
+    ]
 
 
 def _score_labels(

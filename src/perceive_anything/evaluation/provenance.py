@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib.metadata import version
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,18 @@ def provenance() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "gpu": gpu,
         },
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions_of(PACKAGES),
         "commit": asked.stdout.strip() or None,
     }
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def cpu_name() -> str:

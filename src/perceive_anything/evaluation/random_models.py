@@ -21,6 +21,13 @@ from perceive_anything.tasks import unknown
 PREFIX = "random:"
 
 
+def load_any(name: str, device: str | None, dtype: str | None, quantize: str | None) -> Perceiver:
+    """A model by name, folder, hub id or size; arguments as in `Perceiver.from_pretrained`."""
+    if name.startswith(PREFIX):
+        return random_perceiver(name, device, dtype, quantize)
+    return Perceiver.from_pretrained(name, device=device, dtype=dtype, quantize=quantize)
+
+
 def random_perceiver(
     name: str, device: str | None = None, dtype: str | None = None, quantize: str | None = None
 ) -> Perceiver:

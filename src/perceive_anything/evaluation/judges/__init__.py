@@ -1,0 +1,1 @@
+"""Judges: models that read an answer and give points, and what stands in for them offline."""

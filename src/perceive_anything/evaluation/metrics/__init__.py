@@ -1,0 +1,1 @@
+"""Metrics: answers in, scores as the papers print them out."""
