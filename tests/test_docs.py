@@ -22,6 +22,8 @@ PAGES = {"README.md": ROOT / "README.md"} | {
     str(page.relative_to(ROOT)): page for page in sorted((ROOT / "docs").rglob("*.md"))
 }
 PLACEHOLDERS = ("PACKS", "MY_FOLDER", "PHOTO", "DIR")  # what only the reader has
+ENDLESS = ("perceive serve", "perceive demo")  # tests of their own start these
+SERVED = "docs/server.md"  # its Python runs in test_server_docs.py, against a server
 
 
 def blocks(page, language):
@@ -35,7 +37,11 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("perceive ")
 ]
-RUNNABLE = [item for item in COMMANDS if not any(word in item[1] for word in PLACEHOLDERS)]
+RUNNABLE = [
+    item
+    for item in COMMANDS
+    if not any(word in item[1] for word in PLACEHOLDERS) and not item[1].startswith(ENDLESS)
+]
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def test_training_commands_name_missing_data(command, folder):
     assert "PACKS" in done.stderr
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python") and p != SERVED])
 def test_python_of_a_page_is_one_program(page, folder):
     (folder / "snippet.py").write_text("\n".join(blocks(page, "python")), "utf-8")
     done = run(["snippet.py"], folder)
