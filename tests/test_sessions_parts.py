@@ -5,8 +5,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from perceive_anything.modeling.processing import clip_frames
+from perceive_anything.modeling.segmenter import RegionFeatures
 from perceive_anything.sessions.boundaries import (
     AutoBoundaries,
     GivenBoundaries,
@@ -15,7 +17,8 @@ from perceive_anything.sessions.boundaries import (
 )
 from perceive_anything.sessions.clips import KEPT_FRAMES, ClipFeatures
 from perceive_anything.sessions.queueing import DROP_OLDEST, WAIT, FrameQueue
-from perceive_anything.types import Frame
+from perceive_anything.sessions.regions import masks_and_scores
+from perceive_anything.types import Frame, Mask
 
 CAT, DOG = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])
 
@@ -150,3 +153,26 @@ def test_a_stopped_queue_ends_its_thread():
     queue._thread.join(timeout=2)
     assert not queue._thread.is_alive()
     assert threading.active_count() < 10
+
+
+def test_specks_and_holes_go_where_a_model_asks_for_it():
+    logits = torch.full((2, 32, 32), -3.0)
+    logits[0, 4:24, 4:24] = 3.0  # 400 cells
+    logits[0, 10:12, 10:12] = -3.0  # a hole of 1 %
+    logits[0, 28:30, 28:30] = 3.0  # a speck of 1 %
+    logits[0, 4:12, 26:32] = 3.0  # a part of 12 %
+    none = torch.zeros(2)
+    features = RegionFeatures(
+        logits, logits[:, None], torch.ones(2, 4), none + 1, torch.zeros(2, 1), torch.zeros(2, 1)
+    )
+    raw, _ = masks_and_scores(features, (64, 64), [None, None])
+    tidy, scores = masks_and_scores(features, (64, 64), [None, None], 0.03)
+    assert not raw[0, 21, 21]
+    assert raw[0, 58, 58]
+    assert tidy[0, 21, 21]
+    assert not tidy[0, 57:, 57:].any()
+    assert (tidy[0, 8:24, 53:] == raw[0, 8:24, 53:]).all()
+    assert not tidy[1].any()  # an absent region stays so
+    assert scores == [1.0, 1.0]
+    given = Mask(raw[0])
+    assert (masks_and_scores(features, (64, 64), [given, None], 0.03)[0][0] == raw[0]).all()

@@ -91,6 +91,8 @@ class PamConfig(PreTrainedConfig):
         label_threshold: Labels of a lower confidence are said to be uncertain: 0.5 where confidence
             was fitted, as such a label is more likely wrong than right; None, where it was not,
             says it of none.
+        min_mask_part: Islands and holes of less than this share of a mask's area are removed and
+            filled; 0 leaves masks as the decoder draws them, as the released models do.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
             where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
@@ -112,6 +114,7 @@ class PamConfig(PreTrainedConfig):
     video_captions: bool = True
     label_calibration: list[float] | None = None
     label_threshold: float | None = None
+    min_mask_part: float = 0.0
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False

@@ -239,7 +239,9 @@ class ImageSession:
             first_id: Id of the first region.
         """
         features = self._segment(prompts)
-        masks, scores = masks_and_scores(features, self.size_wh, prompts)
+        masks, scores = masks_and_scores(
+            features, self.size_wh, prompts, self._model.config.min_mask_part
+        )
         boxes = [mask_to_box_xyxy(mask) or (0, 0, 0, 0) for mask in masks]
         found = zip(prompts, masks, boxes, scores, strict=True)
         return features, [Region(first_id + i, *values) for i, values in enumerate(found)]

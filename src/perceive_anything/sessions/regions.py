@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from perceive_anything.errors import PromptError
 from perceive_anything.events import TextChunk
+from perceive_anything.masks import without_small_parts
 from perceive_anything.modeling.answers import iter_answers
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.tasks import (
@@ -261,7 +263,10 @@ def is_uncertain(confidence: float, threshold: float | None) -> bool:
 
 
 def masks_and_scores(
-    features: RegionFeatures, size_wh: tuple[int, int], prompts: Sequence[Prompt | None]
+    features: RegionFeatures,
+    size_wh: tuple[int, int],
+    prompts: Sequence[Prompt | None],
+    min_part: float = 0.0,
 ) -> tuple[np.ndarray, list[float]]:
     """Masks of the picture's size and scores 0..1 of R regions.
 
@@ -271,14 +276,26 @@ def masks_and_scores(
         features: From the mask decoder.
         size_wh: Width and height of the picture in pixels.
         prompts: Prompt of each region on this frame, None where there is none.
+        min_part: `PamConfig.min_mask_part`.
 
     Returns:
         (R, H, W) bool, and R scores.
     """
-    masks = restore_masks(features.mask_logits, size_wh)
+    logits_RHW = features.mask_logits
+    if min_part:
+        logits_RHW = torch.stack([_without_small_parts(one, min_part) for one in logits_RHW])
+    masks = restore_masks(logits_RHW, size_wh)
     present = (features.object_logit > 0).float() * features.iou[:, 0].float()
     scores = [round(score, 4) for score in present.clamp(0, 1).tolist()]
     for row, prompt in enumerate(prompts):
         if isinstance(prompt, Mask):
             masks[row], scores[row] = prompt.array, 1.0
     return masks, scores
+
+
+def _without_small_parts(logits_HW: Tensor, min_part: float) -> Tensor:
+    """Logits whose sign is turned over in small islands and holes."""
+    mask = (logits_HW > 0).cpu().numpy()
+    kept = without_small_parts(mask, math.ceil(min_part * mask.sum()))
+    same = torch.from_numpy(kept == mask).to(logits_HW.device)
+    return torch.where(same, logits_HW, -logits_HW)

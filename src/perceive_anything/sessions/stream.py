@@ -219,7 +219,10 @@ class StreamSession:
         regions, captions = [], []
         for track_id, features in seen.items():
             region = self._regions[track_id]
-            tracked, sight = _look(track_id, region, features, frame.time_s, (width, height))
+            tracked, sight = _look(
+                track_id, region, features, frame.time_s, (width, height),
+                self._model.config.min_mask_part,
+            )  # fmt: skip
             regions.append(tracked)
             reason = self._advance(region, features, sight, index)
             if reason is not None:
@@ -300,10 +303,11 @@ def _look(
     features: RegionFeatures,
     time_s: float,
     size_wh: tuple[int, int],
+    min_part: float,
 ) -> tuple[TrackedRegion, Sight]:
     """A region on a frame, for the user and for the boundaries of its events."""
     prompt = region.prompt if region.last is None else None
-    masks, scores = masks_and_scores(features, size_wh, [prompt])
+    masks, scores = masks_and_scores(features, size_wh, [prompt], min_part)
     box = mask_to_box_xyxy(masks[0])
     x1, y1, x2, y2 = box or (0, 0, 0, 0)
     sight = Sight(

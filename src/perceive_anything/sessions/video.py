@@ -215,7 +215,9 @@ class VideoSession:
 
     def _record(self, region: _Followed, frame: Frame, features: RegionFeatures) -> TrackPoint:
         prompt = region.prompts.get(frame.index)
-        masks, scores = masks_and_scores(features, self.size_wh, [prompt])
+        masks, scores = masks_and_scores(
+            features, self.size_wh, [prompt], self._model.config.min_mask_part
+        )
         point = TrackPoint.from_mask(frame.index, frame.time_s, masks[0], scores[0])
         region.points[frame.index] = point
         region.clip.add(frame.index, features)

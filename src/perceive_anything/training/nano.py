@@ -14,13 +14,15 @@ NUM_MEMORIES = 4
 # Half of its single clicks get a score below 0.4, its logits are soft; a box around what a click
 # found makes the better mask.
 MASK_GENERATION = {
-    "pred_iou_thresh": 0.6,
+    "pred_iou_thresh": 0.5,
     "stability_score_thresh": 0.75,
     "stability_score_offset": 0.25,
     "multimask_output": False,
     "box_refinement": True,
     "min_mask_region_area": 100,
+    "side_fill_thresh": 0.4,
 }
+MIN_MASK_PART = 0.03
 
 
 def nano_config(sizes: ModelConfig) -> PamConfig:
@@ -86,4 +88,5 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         render_prompts=True,
         video_captions=False,
         mask_generation=MASK_GENERATION,
+        min_mask_part=MIN_MASK_PART,
     )
