@@ -1,13 +1,19 @@
-"""200 clients at once: nobody is lost, and what the server holds stays bounded."""
+"""200 clients at once: nobody is lost, and what the server holds stays bounded.
+
+Minutes long, so only when asked for: PERCEIVE_LOAD=1 python -m pytest tests/test_server_load.py
+"""
 
 import asyncio
+import os
 import threading
 
 import httpx
+import pytest
 from skimage import data
 
 from servers import Process, nano, png, uri
 
+pytestmark = pytest.mark.skipif("PERCEIVE_LOAD" not in os.environ, reason="PERCEIVE_LOAD=1 asks")
 CLIENTS, WAITING = 200, 32
 PICTURES = [
     picture[::3, ::3].copy() for picture in (data.chelsea(), data.coffee(), data.astronaut())
