@@ -369,7 +369,7 @@ def test_the_file_has_every_frame_and_the_region_on_it(tmp_path: Path) -> None:
     video = VideoFile(path)
     frames = list(video.frames())
     assert (len(frames), video.size_wh) == (NUM_FRAMES, (WIDTH, HEIGHT))
-    color = 0.6 * 128 + 0.4 * np.array(draw._rgb(0))
+    color = 0.6 * 128 + 0.4 * np.array(draw.region_rgb(0))
     for frame in frames:
         assert frame.time_s == pytest.approx(frame.index / FPS, abs=1e-3)
         inside = np.zeros((HEIGHT, WIDTH), bool)
@@ -478,7 +478,7 @@ def test_a_mask_keeps_the_frame_outside_of_it() -> None:
         )
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(drawn[~square(0)], image[~square(0)])
-    red, green, blue = draw._rgb(0)
+    red, green, blue = draw.region_rgb(0)
     expected = 0.6 * image[50, 30] + 0.4 * np.array([red, green, blue])
     np.testing.assert_allclose(drawn[50, 30], expected, atol=1)
     assert tuple(drawn[30, 30]) == (red, green, blue), "rim"
