@@ -1,6 +1,6 @@
 """Batch: everything in many images by workers that may die; every result once.
 
-python examples/batch_ray.py [FOLDER_OR_LISTING.txt OUT]     needs the extra [ray]
+python examples/batch_ray.py [FOLDER_OR_LISTING.txt [OUT]]     needs the extra [ray]
 A listing may hold s3:// addresses. Whole answers are renamed into place, in files named by their
 images: work done twice overwrites itself, and a second run does only what is missing.
 """

@@ -1,6 +1,6 @@
 """Driving: several things of a clip, each followed, each with a caption for every event.
 
-python examples/driving.py [CLIP [FRAME]]     for example a dash-cam clip; FRAME is looked at first
+python examples/driving.py [CLIP [FRAME]]     as of a dash-cam; FRAME (12) is looked at first
 
 No prompt is given: the largest things of one frame are followed from there. Nothing here is fit
 to steer by.
@@ -30,9 +30,9 @@ def things_of(image: ImageSession) -> list[pa.Region]:
 def main() -> None:
     """Follow, and print what each thing did when."""
     pam = pa.Perceiver.from_pretrained()
-    path, *rest = samples.given(samples.clip(), samples.NUM_FRAMES // 2)
+    path, first = samples.given(samples.clip(), samples.NUM_FRAMES // 2)
     stream, labels, num_seen = pam.stream(caption_every="auto"), {}, Counter()
-    for frame in pam.video(path).source.frames(int(rest[0]) if rest else 0):
+    for frame in pam.video(path).source.frames(int(first)):
         if not labels:
             found = things_of(pam.image(frame.image))
             labels = {stream.add(pa.Mask(one.mask)): one.label for one in found}

@@ -33,10 +33,12 @@ CAT = [(45, 0), (300, 0), (345, 60), (365, 110), (350, 190), (330, 250), (260, 2
        (60, 230), (30, 120)]  # fmt: skip
 
 
-def given(*made: Path | str) -> list[str]:
-    """The arguments of the command line; without any, what was made."""
-    in_notebook = "ipykernel" in sys.argv[0]
-    return (not in_notebook and sys.argv[1:]) or [str(path) for path in made]
+def given(*made: Path | str | int) -> list[str]:
+    """The arguments of the command line; in the place of those that are missing, what was made."""
+    arguments = [] if "ipykernel" in sys.argv[0] else sys.argv[1:]
+    if len(arguments) > len(made):
+        raise SystemExit(f"expected at most {len(made)} arguments, got {len(arguments)}")
+    return [*arguments, *map(str, made[len(arguments) :])]
 
 
 def source(made: Path) -> str | int:

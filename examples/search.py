@@ -1,6 +1,6 @@
 """Search: a folder of photos becomes an index that finds regions by word and by meaning.
 
-python examples/search.py [FOLDER QUERY]     needs the extra [eval]
+python examples/search.py [FOLDER [QUERY]]     needs the extra [eval]
 Everything in each photo goes into SQLite: texts (FTS5), result JSON and an embedding.
 """
 

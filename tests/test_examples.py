@@ -153,6 +153,13 @@ def test_a_users_mistake_is_told_in_a_line(run):
         run("ar", "absent.mp4")
 
 
+def test_arguments_may_be_left_out_but_not_added(run, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x.py", "mine"])
+    assert run.samples.given("made", "too") == ["mine", "too"]
+    with pytest.raises(SystemExit, match="at most 1"):
+        run("ar", "a.mp4", "b.mp4")
+
+
 @pytest.mark.parametrize("name", ["image", "video", "stream"])
 def test_notebooks_hold_the_same_code(name, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
