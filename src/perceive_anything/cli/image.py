@@ -16,6 +16,7 @@ from perceive_anything.cli.options import (
     DebugOption,
     DeviceOption,
     DtypeOption,
+    EverythingOption,
     JsonlOption,
     JsonOption,
     LangOption,
@@ -67,9 +68,7 @@ def image(
         str | None,
         typer.Option("--prompts", metavar="FILE", help="COCO, Label Studio, CVAT, our JSON."),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--everything", help="Find regions without any prompt.")
-    ] = False,
+    everything: EverythingOption = False,
     max_regions: Annotated[
         int, typer.Option(metavar="N", min=1, help="With --everything: most regions. [32]")
     ] = 32,
