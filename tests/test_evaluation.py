@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -185,7 +186,9 @@ def test_scored_once_more_without_data_and_model(tmp_path, once, capsys):
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert set(report["versions"]) >= {"torch", "perceive-anything"}
     assert {"hardware", "commit", "command"} <= set(report)
-    assert report["command"].startswith("perceive ")
+    assert report["command"] == shlex.join(
+        ["perceive", "eval", "recognition", *data, "--out", out, "--lang", "en"]
+    )
     assert len(report["left_out"]) == 1
     assert report["groups"]["Sem. IoU"]["square"]["count"] == 2
 

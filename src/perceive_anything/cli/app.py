@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         group = typer.main.get_group(app)
         for placeholder in _placeholders():
             group.add_command(placeholder)
-        code = group.main(arguments, prog_name="perceive", standalone_mode=False)
+        code = group.main(arguments, prog_name="perceive", standalone_mode=False, obj=arguments)
         return code if isinstance(code, int) else 0
     except PerceiveError as error:
         show_error(error, debug=debug)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +39,7 @@ CLIPS, CLIP_FRAMES, CLIP_SIDE, CLIP_SEED = 40, 12, 384, 1
 
 @app.command(name="eval")
 def evaluate(
+    ctx: typer.Context,
     benchmark: Annotated[
         str,
         typer.Argument(
@@ -111,10 +111,12 @@ def evaluate(
         return
     folder = Path(out) if out else RUNS / f"{benchmark}_{_file_name(model)}"
     helpers = _helpers(judge, lexicon, folder)
-    _answer(benchmark, place, folder, lazy, _names(metrics), helpers, lang, limit, resume)
+    command = shlex.join(["perceive", *ctx.obj])
+    _answer(command, benchmark, place, folder, lazy, _names(metrics), helpers, lang, limit, resume)
 
 
 def _answer(
+    command: str,
     benchmark: str,
     data: str,
     folder: Path,
@@ -133,7 +135,6 @@ def _answer(
     from perceive_anything.evaluation.run import answer_all, choose_metrics
 
     choose_metrics(find_benchmark(benchmark), metrics, helpers)  # before hours are spent
-    command = shlex.join(["perceive", *sys.argv[1:]])
     place = str(Path(data).resolve())
     head = Head(benchmark, lazy.name, place, language, command, provenance())
 
