@@ -8,7 +8,10 @@ from fixture_checkpoint import fixture_state, write_checkpoint
 from PIL import Image
 from transformers import AutoTokenizer
 
+import fake_pipeline
+from fake_pipeline import Ran, Run
 from perceive_anything import Box
+from perceive_anything.cli import main
 from perceive_anything.data.tokenizer import train_tokenizer
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
@@ -50,3 +53,16 @@ def processor(tmp_path_factory):
     image_processor = PamImageProcessor(size={"height": SIDE, "width": SIDE})
     rows = nano_config(SIZES).image_rows
     return PamProcessor(image_processor, AutoTokenizer.from_pretrained(folder), image_rows=rows)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line over the stand-in."""
+    fake_pipeline.install(monkeypatch)
+
+    def call(*arguments: object) -> Ran:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import ClassVar
 
@@ -15,6 +16,18 @@ from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.results import Region
 from perceive_anything.tasks import TASK_FIELD
 from perceive_anything.types import Box, Mask, Prompt
+
+
+@dataclass
+class Ran:
+    """What a call of the command line left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Ran]
 
 
 class FakeSession:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
@@ -15,8 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import fake_pipeline
+from fake_pipeline import Ran, Run
 from pack_fixtures import make_packs
-from perceive_anything.cli import main
 from perceive_anything.cli.app import COMMANDS
 from perceive_anything.cli.output import overlay_paths
 from perceive_anything.cli.prompts import read_point, read_points
@@ -26,31 +24,6 @@ SCHEMA = json.loads(
     (Path(__file__).parents[1] / "docs" / "result.schema.json").read_text(encoding="utf-8")
 )
 BOX = ("--box", "10,5,40,30")
-
-
-@dataclass
-class Ran:
-    """What a call of the command line left behind."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line over the stand-in."""
-    fake_pipeline.install(monkeypatch)
-
-    def call(*arguments: object) -> Ran:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

@@ -20,28 +20,16 @@ from pycocotools.coco import COCO
 
 import fake_pipeline
 from export_fixtures import exported, odd_masks
+from fake_pipeline import Ran, Run
 from perceive_anything import export
 from perceive_anything.assets import NANO
 from perceive_anything.cli import main
 from perceive_anything.cli.folder import FORMATS
 from perceive_anything.cli.inputs import common_root, expand, named
 from perceive_anything.cli.progress import pace
-from test_cli import Ran, Run, check_refusal
+from test_cli import check_refusal
 
 BOX = ("--box", "2,2,20,15")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line over the stand-in."""
-    fake_pipeline.install(monkeypatch)
-
-    def call(*arguments: object) -> Ran:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from perceive_anything.errors import OptionError
-from perceive_anything.results import ImageResult, Region, RegionChunk
+from perceive_anything.results import ImageResult, Region
 from perceive_anything.types import Box, Points
 
 SCHEMA_FILE = Path(__file__).parents[1] / "docs" / "result.schema.json"
@@ -160,7 +160,3 @@ def test_an_empty_region_still_answers(tmp_path: Path, photo: np.ndarray) -> Non
     assert region.to_json()["box"] == [0, 0, 0, 0]
     assert region.plot(photo).shape == photo.shape
     assert region.to_coco()["area"] == 0
-
-
-def test_chunks_are_plain_values() -> None:
-    assert RegionChunk(0, "caption", "A ") == RegionChunk(0, "caption", "A ")

@@ -1,4 +1,4 @@
-"""What a perceived image gives back: Region, ImageResult, RegionChunk.
+"""What a perceived image gives back: Region, ImageResult.
 
 Plain values with thin methods over `export` and `draw`; makes no masks and no text itself.
 """
@@ -248,21 +248,6 @@ class ImageResult:
                 code="out_unwritable",
             )
         return _save_picture(self.plot(image), target)
-
-
-@dataclass(frozen=True, slots=True)
-class RegionChunk:
-    """A piece of text while it is generated.
-
-    Args:
-        region_id: Which region, as in `Region.id`.
-        task: Which task the text answers.
-        text: The new piece; pieces of one region and task concatenate to the full text.
-    """
-
-    region_id: int
-    task: str
-    text: str
 
 
 def title(region_id: int, label: str | None, *, uncertain: bool) -> str:
