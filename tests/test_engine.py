@@ -194,7 +194,7 @@ def test_foreign_text_cannot_leave_its_quotes():
 
 def test_a_store_keeps_what_was_paid_and_tells_what_was_lost(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(DataError, match="Another build"):
+    with pytest.raises(DataError, match="another build"):
         Store(tmp_path)
     assert store.begin("a")
     assert not store.begin("a", "another worker")

@@ -28,7 +28,7 @@ from perceive_anything.data.rows import clip_from_row, image_from_row, row_from_
 from perceive_anything.data.schema import ByteRange, ClipRecord, ImageRecord
 from perceive_anything.errors import DataError, require_package
 
-__all__ = ["ShardedRecords", "write_shards"]
+__all__ = ["ShardedRecords", "picture_file", "write_shards"]
 
 Record = ImageRecord | ClipRecord
 KINDS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -250,17 +250,21 @@ def _sample(record: Record) -> dict[str, bytes]:
     """The files of a record, by what follows the key."""
     row = json.dumps(row_from_record(record), ensure_ascii=False).encode()
     if isinstance(record, ImageRecord):
-        kind, content = _file(record.handle)
+        kind, content = picture_file(record.handle)
         return {"json": row, kind: content}
     files = {}
     for number, frame in enumerate(record.frames):
-        kind, content = _file(frame)
+        kind, content = picture_file(frame)
         files[f"{number:04d}.{kind}"] = content
     return {"json": row, **files}
 
 
-def _file(handle: ByteRange) -> tuple[str, bytes]:
-    """Kind and bytes of an image."""
+def picture_file(handle: ByteRange) -> tuple[str, bytes]:
+    """Kind and bytes of an image as it is written: JPEG, PNG and WebP as they are, others as PNG.
+
+    Args:
+        handle: Where it lies.
+    """
     content = handle.read()
     with Image.open(io.BytesIO(content)) as image:
         if image.format in KINDS:

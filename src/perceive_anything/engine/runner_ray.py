@@ -7,7 +7,7 @@ twice; each end is written as it arrives.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from perceive_anything.engine.openai_teacher import Pace
 from perceive_anything.engine.pipelines import make_pipeline
 from perceive_anything.engine.recipe import DataRecipe
 from perceive_anything.engine.records import AllRecords
-from perceive_anything.engine.runner_local import MAX_FAILURES, finished
+from perceive_anything.engine.runner_local import Failures, finished
 from perceive_anything.engine.store import Finished, PaidReply, Store
 from perceive_anything.engine.teacher import TeacherError
 from perceive_anything.errors import require_package
@@ -28,13 +28,16 @@ WORKERS_VARIABLE = "PERCEIVE_RAY_WORKERS"
 COLUMNS = ("key", "reason", "detail", "failed", "final")
 
 
-def run_ray(records: AllRecords, recipe: DataRecipe, store: Store) -> Iterator[str]:
+def run_ray(
+    records: AllRecords, recipe: DataRecipe, store: Store, failures: Failures
+) -> Generator[str]:
     """Run what has not been run, on the cluster that Ray finds or on a new one here.
 
     Args:
         records: All records.
         recipe: The recipe.
         store: Where ends are written.
+        failures: Counts those of the teacher.
 
     Yields:
         The key of each job that ended now.
@@ -51,13 +54,19 @@ def run_ray(records: AllRecords, recipe: DataRecipe, store: Store) -> Iterator[s
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
-        yield from _run(ray, records, recipe, store)
+        yield from _run(ray, records, recipe, store, failures)
     finally:
         if started:
             ray.shutdown()
 
 
-def _run(ray: Any, records: AllRecords, recipe: DataRecipe, store: Store) -> Iterator[str]:  # noqa: ANN401
+def _run(
+    ray: Any,  # noqa: ANN401
+    records: AllRecords,
+    recipe: DataRecipe,
+    store: Store,
+    failures: Failures,
+) -> Iterator[str]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     left = [{"index": index} for index in _open_records(records, recipe.salt(), store)]
     if not left:
@@ -79,14 +88,11 @@ def _run(ray: Any, records: AllRecords, recipe: DataRecipe, store: Store) -> Ite
         RayWorker, batch_size=BATCH, concurrency=workers, batch_format="numpy",
         fn_constructor_args=(recipe, ray.put(records), keeper, threads),
     )  # fmt: skip
-    failures = 0
     for row in done.iter_rows():
         if row["failed"]:
-            failures += 1
-            if row["final"] or failures >= MAX_FAILURES:
-                raise TeacherError(row["detail"], final=bool(row["final"]))
+            failures.failed(TeacherError(row["detail"], final=bool(row["final"])))
             continue
-        failures = 0
+        failures.ended()
         store.finish(row["key"], Finished(row["reason"], row["detail"]))
         yield row["key"]
 

@@ -212,9 +212,8 @@ def _claim(folder: Path) -> sqlite3.Connection:
         held.execute("PRAGMA locking_mode=EXCLUSIVE")
         held.execute("BEGIN EXCLUSIVE")
     except (OSError, sqlite3.OperationalError) as error:
-        raise DataError(
-            f'"{folder}" cannot be used: {error}.\n'
-            "  Another build may be at work there; wait for it, or give another output.",
-            code="out_unwritable",
-        ) from error
+        told = f'"{folder}" cannot be written: {error}.\n  Give an output where you may write.'
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            told = f'another build is at work in "{folder}".\n  Wait, or give another output.'
+        raise DataError(told, code="out_unwritable") from error
     return held
