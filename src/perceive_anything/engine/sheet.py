@@ -110,7 +110,7 @@ def _texts(region: RegionRecord | TrackRecord) -> Iterable[tuple[str, str]]:
 def _drawn(card: Card) -> Image.Image:
     inner = CARD_PX - 2 * PAD_PX
     scale = min(inner / card.picture.width, PICTURE_PX / card.picture.height)
-    if card.picture.height > card.picture.width * 0.5:
+    if card.picture.height > card.picture.width * 0.45:
         scale = min(inner / card.picture.width, 1.4 * PICTURE_PX / card.picture.height)
     size = (round(card.picture.width * scale), round(card.picture.height * scale))
     picture = card.picture.resize(size, Image.Resampling.LANCZOS)
