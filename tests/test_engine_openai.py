@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections import Counter
 
@@ -34,11 +35,11 @@ def regions_of(path):
 
 
 def run(tmp_path, data, address, name="out", **settings):
+    teacher = openai_settings(address, **settings.pop("teacher", {}))
+    checks = {"agreement": None, **settings.pop("checks", {})}
     recipe = write_recipe(
-        tmp_path / f"{name}.yaml", tmp_path / name, data,
-        teacher=openai_settings(address), checks={"agreement": None, **settings.pop("checks", {})},
-        **settings,
-    )  # fmt: skip
+        tmp_path / f"{name}.yaml", tmp_path / name, data, teacher=teacher, checks=checks, **settings
+    )
     return load_config(recipe, DataRecipe)
 
 
@@ -83,6 +84,24 @@ def test_killed_three_times_nothing_is_lost_doubled_or_paid_twice(tmp_path):
     source = DataSource(path=str(tmp_path / "out" / "shards"), format="shards")
     assert sum(len(record.regions) for record in read_source(source, "/")) == REGIONS
     assert len(completions(log)) == before
+
+
+def test_a_run_that_is_stopped_keeps_what_is_under_way(tmp_path):
+    data = make_coco(tmp_path / "data", 6, 10)
+    log = tmp_path / "log.jsonl"
+    with teacher_server(log) as address:
+        recipe = run(tmp_path, data, address, teacher={"requests_per_minute": 1200})
+        process = start_build(tmp_path / "out.yaml")
+        while len(completions(log)) < 20:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert told.splitlines()[-1].startswith("stopped; run the same command again")
+        report = build(recipe)
+    assert (report.counts.kept, report.totals.lost) == (60, 0)
+    assert report.totals.replies == len(completions(log)) == 60
 
 
 def test_bad_replies_are_asked_again_with_the_reason(tmp_path):

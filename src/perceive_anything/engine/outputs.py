@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from perceive_anything.data.bad_rows import BadRows
-from perceive_anything.data.jsonl import jsonl_line
+from perceive_anything.data.jsonl import RECORDS, jsonl_line
 from perceive_anything.data.readers.pam_write import Texts, pam_rows
 from perceive_anything.data.schema import ByteRange, ClipRecord, ImageRecord
 from perceive_anything.data.shards import picture_file, write_shards
@@ -25,8 +25,8 @@ from perceive_anything.engine.jobs import Record, jobs_of, records_of_rows
 from perceive_anything.engine.store import Store
 from perceive_anything.errors import DataError
 
-RECORDS, SHARDS, PICTURES, PAM_ROWS = "records.jsonl", "shards", "pictures", "pam_data.jsonl"
-_NO_ROW = "A row of PAM-data needs a text, and a box, click or mask."
+SHARDS, PICTURES, PAM_ROWS = "shards", "pictures", "pam_data.jsonl"
+NO_ROW = "A row of PAM-data needs a text, and a box, click or mask."
 
 
 @dataclass(slots=True)
@@ -167,7 +167,7 @@ def _with_rows(
         rows.writelines(pam_rows(record, folder, turns, bad))
         yield record
     if bad.num_bad:
-        report(f"{PAM_ROWS}: {bad.num_bad} regions left out. {_NO_ROW}")
+        report(f"{PAM_ROWS}: {bad.num_bad} regions left out. {NO_ROW}")
 
 
 def _in_files(record: Record, number: int, folder: Path) -> Record:
