@@ -24,6 +24,7 @@ from perceive_anything.engine.teacher import TeacherError
 from perceive_anything.errors import require_package
 
 BATCH = 4  # records a worker takes at once
+BLOCK, MAX_BLOCKS = 16, 4096  # records whose ends arrive together, in large sets
 WORKERS_VARIABLE = "PERCEIVE_RAY_WORKERS"
 COLUMNS = ("key", "reason", "detail", "failed", "final")
 
@@ -84,7 +85,8 @@ def _run(
         .options(num_cpus=0, max_concurrency=2 * workers * threads, scheduling_strategy=here)
         .remote(str(store.folder.resolve()), recipe.teacher.requests_per_minute)
     )
-    done = ray.data.from_items(left, override_num_blocks=min(len(left), 4 * workers)).map_batches(
+    blocks = min(len(left), max(4 * workers, min(MAX_BLOCKS, len(left) // BLOCK)))
+    done = ray.data.from_items(left, override_num_blocks=blocks).map_batches(
         RayWorker, batch_size=BATCH, concurrency=workers, batch_format="numpy",
         fn_constructor_args=(recipe, ray.put(records), keeper, threads),
     )  # fmt: skip
