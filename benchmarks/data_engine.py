@@ -26,6 +26,7 @@ from perceive_anything.evaluation.provenance import provenance
 from perceive_anything.masks import encode_rle, mask_to_box_xyxy
 
 NAMES = (("cat", "猫"), ("dog", "狗"), ("cup", "杯子"), ("boat", "船"))
+MARKS = (1000, 5000)  # regions after which memory is told, besides every tenth
 
 
 def picture(folder: Path, number: int, size_wh: tuple[int, int], regions: int) -> ImageRecord:
@@ -61,22 +62,23 @@ def run(folder: Path, count: int, size_wh: tuple[int, int], regions: int, thread
         sources=(DataSource(path=str(folder / "in"), format="shards"),),
         teacher=TeacherConfig(concurrency=threads), marks=MarksConfig(side_px=max(size_wh)),
     )  # fmt: skip
-    memory: list[float] = []
+    memory: dict[str, int] = {}
     seconds: list[float] = []
+    told = {*MARKS, *(round(count * regions * tenth / 10) for tenth in range(1, 11))}
 
     def follow(steps, _total) -> None:  # noqa: ANN001
         start, worked = time.perf_counter(), time.process_time()
         for done, _ in enumerate(steps, start=1):
-            if done % max(1, count * regions // 10) == 0:
-                memory.append(resident_mib())
+            if done in told:
+                memory[str(done)] = round(resident_mib())
         seconds.extend((time.perf_counter() - start, time.process_time() - worked))
 
     report = build(recipe, follow=follow)
-    memory.append(resident_mib())
+    memory["written"] = round(resident_mib())
     return {
         "regions": report.counts.regions, "kept": report.counts.kept, "seconds": seconds[0],
         "cpu_seconds": seconds[1], "per_cpu_second": report.counts.regions / seconds[1],
-        "per_second": report.counts.regions / seconds[0], "memory_mib": [round(m) for m in memory],
+        "per_second": report.counts.regions / seconds[0], "memory_mib": memory,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }  # fmt: skip
 

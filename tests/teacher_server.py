@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import time
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -28,7 +29,7 @@ NAMES_ZH = {"cat": "猫", "dog": "狗", "cup": "杯子", "boat": "船"}
 
 @app.post("/v1/chat/completions")
 async def complete(request: Request) -> Response:
-    body = await request.json()
+    at, body = time.monotonic(), await request.json()
     told = json.dumps(body["messages"], sort_keys=True)
     key = hashlib.sha256(told.encode()).hexdigest()
     SEEN[key] = SEEN.get(key, 0) + 1
@@ -46,8 +47,8 @@ async def complete(request: Request) -> Response:
     text = answer(body["messages"], fault)
     usage = {"prompt_tokens": 100 + len(told) % 50, "completion_tokens": len(text)}
     usage["total_tokens"] = sum(usage.values())
-    line = json.dumps({"key": key, "usage": usage, "turns": len(body["messages"])}) + "\n"
-    os.write(LOG, line.encode())
+    line = {"key": key, "usage": usage, "turns": len(body["messages"]), "at": at}
+    os.write(LOG, f"{json.dumps(line)}\n".encode())
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
     head = {"id": key, "object": "chat.completion", "created": 1, "model": body["model"]}
@@ -81,4 +82,4 @@ def texts(name: str, sentence: str) -> dict:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical")

@@ -1,7 +1,6 @@
 """The data engine offline: marks, storyboards, checks, store, demo recipes, runners, training."""
 
 import json
-import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,8 @@ from engine_fixtures import make_coco, write_recipe
 from perceive_anything.cli import main
 from perceive_anything.config import load_config
 from perceive_anything.data.jsonl import read_jsonl
+from perceive_anything.data.readers.pam_data import read_pam_data
+from perceive_anything.data.readers.pam_write import write_pam_data
 from perceive_anything.data.schema import (  # fmt: skip
     ByteRange,
     ClipRecord,
@@ -40,8 +41,10 @@ from perceive_anything.engine.groups import plural, with_groups
 from perceive_anything.engine.instructions import quoted
 from perceive_anything.engine.jobs import jobs_of
 from perceive_anything.engine.marks import MARK, Target, marked, marked_pair
+from perceive_anything.engine.outputs import NO_ROW, write_outputs
 from perceive_anything.engine.questions import ASKED, NO_PREVIOUS
 from perceive_anything.engine.recipe import DataRecipe
+from perceive_anything.engine.records import AllRecords
 from perceive_anything.engine.store import Finished, PaidReply, Store
 from perceive_anything.engine.storyboard import key_frames, storyboard
 from perceive_anything.errors import DataError
@@ -69,6 +72,16 @@ def clip(tmp_path_factory):
 def demo(name, tmp_path, *settings):
     output = f"output={tmp_path / 'out'}"
     return load_config(RECIPES / "data" / f"demo_{name}.yaml", DataRecipe, [output, *settings])
+
+
+def pam_rows_of(tmp_path):
+    """Records of the rows, which are equal after they were written and read again."""
+    path, again = (tmp_path / "out" / name for name in ("pam_data.jsonl", "again.jsonl"))
+    records = read_pam_data(path)
+    write_pam_data(records, again)
+    assert read_pam_data(again) == records
+    assert again.read_bytes() == path.read_bytes()
+    return records
 
 
 def lines_of(tmp_path):
@@ -103,6 +116,18 @@ def test_the_number_stays_within_the_picture_and_off_the_region_where_there_is_r
     assert len(white) > 60
     if box == (0, 0, 30, 20):
         assert (picture[5:15, 5:25] == 90).all()
+
+
+@pytest.mark.parametrize("box", [(0, 0, 60, 40), (100, 0, 160, 40), (0, 0, 160, 60)])
+def test_the_time_of_a_panel_is_never_on_the_object(box):
+    image = np.full((120, 160, 3), 90, np.uint8)
+    x1, y1, x2, y2 = box
+    mask = np.zeros((120, 160), bool)
+    mask[y1:y2, x1:x2] = True
+    for known in (mask, None):
+        picture = np.asarray(marked(image, Target(box, known), "1  0.0 s", 160, corner=True))
+        assert (picture[y1 + 6 : y2 - 6, x1 + 6 : x2 - 6] == 90).all()
+        assert (picture == 0).any()
 
 
 def test_key_frames_are_six_different_ones_in_order(clip):
@@ -195,12 +220,14 @@ def test_foreign_text_cannot_leave_its_quotes():
 
 def test_a_store_keeps_what_was_paid_and_tells_what_was_lost(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(DataError, match="Another build"):
+    with pytest.raises(DataError, match="another build"):
         Store(tmp_path)
-    store.begin("a")
+    assert store.begin("a")
+    assert not store.begin("a", "another worker")
     store.pay("a", PaidReply("text", 3, 4, 0.5, 1))
     store.pay("a", PaidReply("other", 9, 9, 9.0))
-    store.begin("b")
+    assert not store.begin("a")
+    assert store.begin("b")
     store.finish("job", Finished("", "[]"))
     store.finish("job", Finished("late", ""))
     store.close()
@@ -224,7 +251,7 @@ def test_a_job_is_known_by_what_it_is(clip):
 
 
 def test_the_image_demo_is_bilingual_and_trains(tmp_path):
-    report = build(demo("images", tmp_path))
+    report = build(demo("images", tmp_path, "pam_data=true"))
     assert report.counts.kept == report.counts.regions == 16
     records = read_jsonl(tmp_path / "out" / "records.jsonl")
     for region in (region for record in records for region in record.regions):
@@ -236,19 +263,25 @@ def test_the_image_demo_is_bilingual_and_trains(tmp_path):
         assert extra["prompts"][-1]["type"] == "box"
     groups = [r for record in records for r in record.regions if r.kind == "group"]
     assert [group.label for group in groups] == ["towers"]
+    assert "another" not in groups[0].extra["caption"]  # it is beside nothing that it consists of
     cup = next(r for record in records for r in record.regions if r.label == "cup")
     assert {prompt["type"] for prompt in cup.extra["prompts"]} == {"points", "mask", "box"}
     assert (tmp_path / "out" / "samples.png").exists()
     assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    regions = [region for record in pam_rows_of(tmp_path) for region in record.regions]
+    turns = [region.extra["turns"] for record in records for region in record.regions]
+    assert [region.extra["turns"] for region in regions] == turns
     first = (tmp_path / "out" / "records.jsonl").read_bytes()
     shard = (tmp_path / "out" / "shards" / "shard-000000.tar").read_bytes()
     build(demo("images", tmp_path))
+    assert not (tmp_path / "out" / "pam_data.jsonl").exists()
     assert (tmp_path / "out" / "records.jsonl").read_bytes() == first
     assert (tmp_path / "out" / "shards" / "shard-000000.tar").read_bytes() == shard
 
 
 def test_a_stream_tells_its_events_in_order_and_absence(tmp_path):
-    build(demo("video", tmp_path))
+    told = []
+    build(demo("video", tmp_path, "pam_data=true"), say=told.append)
     events = [row["regions"][0] for row in lines_of(tmp_path)]
     assert [event["visible"] for event in events] == [True, True, False, True]
     assert events[2]["caption"] == ABSENT["en"]
@@ -258,15 +291,23 @@ def test_a_stream_tells_its_events_in_order_and_absence(tmp_path):
         assert after["start_s"] == pytest.approx(before["end_s"])
     assert "previous" not in events[0]
     assert sum(row["frames"] for row in lines_of(tmp_path)) == 48
+    (before, *_), *_ = (record.regions[0].extra["turns"] for record in pam_rows_of(tmp_path)[1:])
+    question = f"{TASK_TEXTS['en']['video'].partition('{')[0]}{events[0]['caption']}"
+    assert before == (question, events[1]["caption"])
+    assert told == ["pam_data.jsonl: 1 regions left out. " + NO_ROW]
 
 
 def test_a_clip_has_one_caption_and_keeps_the_sources(tmp_path):
-    build(demo("video", tmp_path, "kind=videos", "events.by=teacher"))
+    build(demo("video", tmp_path, "kind=videos", "pam_data=true"))
     (row,) = lines_of(tmp_path)
     (region,) = row["regions"]
     assert region["source_caption"] == "a cup moves over a picture of a rocket"
     assert "out of sight" in region["caption"]
     assert "杯子" in region["caption_zh"]
+    (clip,) = pam_rows_of(tmp_path)
+    assert [answer for _, answer in clip.regions[0].extra["turns"]] == [
+        region["caption"], region["caption_zh"]
+    ]  # fmt: skip
 
 
 def test_a_teacher_may_tell_the_events(tmp_path):
@@ -291,31 +332,12 @@ def test_training_takes_the_records(tmp_path):
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["train", str(tmp_path / "train.yaml"), "--data", str(tmp_path)]) == 0
     assert (tmp_path / "model" / "model" / "config.json").exists()
-
-
-def test_ray_gives_the_same_records(tmp_path, monkeypatch):
-    pytest.importorskip("pyarrow", reason="Ray Data needs it")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PERCEIVE_RAY_WORKERS", "1")
-    import ray
-
-    data = make_coco(tmp_path / "data", 6, 4)
-    told = {"languages": ["en", "zh"], "teacher": {"kind": "offline"}}
-    for name in ("local", "ray"):
-        recipe = write_recipe(tmp_path / f"{name}.yaml", tmp_path / name, data, **told)
-        settings = load_config(recipe, DataRecipe)
-        if name == "ray":
-            ray.init(
-                num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False,
-                log_to_driver=False, logging_level="error",
-                runtime_env={"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}},
-            )  # fmt: skip
-        try:
-            assert build(settings, name).counts.kept == 24
-        finally:
-            ray.shutdown()
-    local, far = (read_jsonl(tmp_path / name / "records.jsonl") for name in ("local", "ray"))
-    assert far == local
+    built = ["--data", str(tmp_path / "images" / "out"), "--set", f"output={tmp_path / 'own'}"]
+    short = ["--set", "training.steps=1", "--set", "rehearsal=0", "--set", "num_threads=1"]
+    assert main(["train", str(RECIPES / "finetune_lora.yaml"), *built, *short]) == 0
+    assert (tmp_path / "own" / "model" / "config.json").exists()
+    built[1] = str(tmp_path / "video" / "out")
+    assert main(["train", str(RECIPES / "finetune_lora.yaml"), *built, *short]) == 2
 
 
 def test_broken_and_tiny_regions_are_dropped_with_the_reason(tmp_path):
@@ -334,6 +356,49 @@ def test_broken_and_tiny_regions_are_dropped_with_the_reason(tmp_path):
     assert "annotations[6] is left out" in told[0]
 
 
+def test_what_stops_a_build_is_told_and_loses_nothing(tmp_path):
+    data = make_coco(tmp_path / "data", 1, 2)
+    recipe = load_config(write_recipe(tmp_path / "r.yaml", tmp_path / "out", data), DataRecipe)
+    build(recipe)
+    before = (tmp_path / "out" / "records.jsonl").read_bytes()
+    told = []
+    build(recipe.model_copy(update={"languages": ("en", "zh")}), say=told.append)
+    assert "was built with another recipe" in told[0]
+    (tmp_path / "out" / "records.jsonl.new").mkdir()
+    with pytest.raises(DataError, match="cannot go on: .*records.jsonl.new") as caught:
+        build(recipe, say=told.append)
+    assert caught.value.code == "out_unwritable"
+    (tmp_path / "out" / "records.jsonl.new").rmdir()
+    build(recipe)
+    assert (tmp_path / "out" / "records.jsonl").read_bytes() == before
+    (tmp_path / "out" / "state.sqlite").write_bytes(b"no state")
+    with pytest.raises(DataError, match="file is not a database"):
+        build(recipe)
+    with pytest.raises(DataError, match="cannot be written"):
+        build(recipe.model_copy(update={"output": str(tmp_path / "r.yaml")}))
+
+
+def test_taken_out_pictures_are_those_of_this_build(tmp_path):
+    """Frames of two videos may have one name and one size here."""
+    content = tmp_path / "frames"
+    for shade in (10, 200):
+        Image.new("RGB", (8, 8), (shade, shade, shade)).save(content, "BMP")
+        handle = ByteRange(str(content), 0, content.stat().st_size)
+        region = RegionRecord(0, "cat", None, (0, 0, 8, 8), None, "instance")
+        record = ImageRecord("a", "", "", "train", (8, 8), (), (region,), handle)
+        write_outputs([record], tmp_path, 10, print)
+        (read,) = read_jsonl(tmp_path / "records.jsonl")
+        assert (read.load() == shade).all()
+
+
+def test_records_of_several_sources_have_numbers(clip):
+    records = AllRecords([[clip] * 2, [replace(clip, id="last")] * 3], 2, groups=False)
+    assert [record.id for record in records] == ["cup", "cup", "last", "last"]
+    assert (records[-1].id, [r.id for r in records[1:3]]) == ("last", ["cup", "last"])
+    with pytest.raises(IndexError):
+        records[4]
+
+
 def test_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = make_coco(tmp_path / "data", 2, 2)
@@ -347,7 +412,10 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     assert main(["data", "build", str(recipe), "--runner", "spark"]) == 2
     assert main(["data", "look", str(tmp_path)]) == 2
     assert main(["data", "build", str(recipe), "--set", "teacher.kind=openai"]) == 2
-    assert "needs a model" in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2].endswith("an openai teacher needs a model, got {'kind': 'openai'}.")
+    assert main(["data", "build", str(recipe), "--set", "languages=[zh]"]) == 2
+    assert "r.yaml: languages must have en" in capsys.readouterr().err
 
 
 # augmentation

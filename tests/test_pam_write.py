@@ -161,3 +161,19 @@ def test_what_cannot_be_written_is_told(folder):
     with pytest.raises(DataError, match="cannot be written") as caught:
         write_pam_data([good], folder / "file" / "out.jsonl")
     assert caught.value.code == "out_unwritable"
+
+
+def test_of_a_mask_is_written_the_box_and_an_object_that_is_nowhere_is_left_out(folder):
+    *_, clip, _ = read_pam_data(folder / "rows.jsonl")
+    track = clip.regions[0]
+    masked = replace(track, id=0, boxes_xyxy={}, points={}, rles={1: packed(SQUARE)})
+    nowhere = replace(track, id=1, boxes_xyxy={}, points={})
+    told = []
+    path = folder / "out.jsonl"
+    record = replace(clip, regions=(masked, nowhere))
+    assert write_pam_data([record], path, max_bad=1, report=told.append) == 1
+    assert "region 1 is left out: no frame has a box, a click or a mask" in told[0]
+    (again,) = read_pam_data(path)
+    ys, xs = np.nonzero(SQUARE)
+    box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    assert again.regions[0].boxes_xyxy == {1: tuple(map(float, box))}

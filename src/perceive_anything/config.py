@@ -99,7 +99,10 @@ def _explain(error: ValidationError, kind: type[Settings], path: Path) -> str:
     first = error.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f'"{dotted}" in {path}: {first["msg"]}, got {first["input"]!r}.\n  Mend the value.'
+        told = first["msg"].removeprefix("Value error, ")
+        if not dotted:  # values that do not go together
+            return f"{path}: {told}.\n  Mend the recipe."
+        return f'"{dotted}" in {path}: {told}, got {first["input"]!r}.\n  Mend the value.'
     near = difflib.get_close_matches(dotted, _names(kind), n=1)
     hint = f' Did you mean "{near[0]}"?' if near else ""
     return f'unknown setting "{dotted}" in {path}.{hint}\n  Remove it or mend its name.'

@@ -465,9 +465,11 @@ def _find_font(characters: str, preferred: str | None) -> Path | None:
 
 @lru_cache(maxsize=1)
 def _system_fonts() -> tuple[Path, ...]:
-    """Font files of the usual folders, those that promise Chinese first."""
+    """Font files of the usual folders, those that promise Chinese first, of them the regular."""
     files = sorted(path for folder in _font_folders() for path in _files_under(folder))
-    return tuple(sorted(files, key=lambda path: not _promises_cjk(path)))
+    return tuple(
+        sorted(files, key=lambda p: (not _promises_cjk(p), "regular" not in p.name.lower()))
+    )
 
 
 def _promises_cjk(path: Path) -> bool:

@@ -47,11 +47,17 @@ def build(
         raise OptionError(unknown("runner", runner, RUNNERS), code="unknown_option")
     settings = load_config(Path(recipe), DataRecipe, setting or [])
     follow = partial(follow_with_progress, quiet=quiet, unit="regions")
-    report = build_data(settings, runner, follow=follow, say=partial(typer.echo, err=True))
+    try:
+        report = build_data(settings, runner, follow=follow, say=partial(typer.echo, err=True))
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on, nothing is lost", err=True)
+        raise
     for line in report.lines():
         typer.echo(line)
     folder = Path(settings.output)
-    typer.echo(f"{folder / 'records.jsonl'}, {folder / 'shards'}; look at {folder / 'report.html'}")
+    names = ["records.jsonl", "shards", *(["pam_data.jsonl"] if settings.pam_data else [])]
+    made = ", ".join(str(folder / name) for name in names)
+    typer.echo(f"{made}; look at {folder / 'report.html'}")
 
 
 @app.command()

@@ -16,8 +16,9 @@ from perceive_anything.data.rows import clip_from_row, image_from_row, row_from_
 from perceive_anything.data.schema import ByteRange, ClipRecord, ImageRecord
 from perceive_anything.errors import DataError
 
-__all__ = ["jsonl_line", "read_jsonl"]
+__all__ = ["RECORDS", "jsonl_line", "read_jsonl"]
 
+RECORDS = "records.jsonl"  # its name in the folder of a build
 _EXPECTED = "Expected lines as of a pack, with file, or files for a clip."
 
 

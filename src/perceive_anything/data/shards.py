@@ -17,20 +17,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from perceive_anything.data.bad_rows import MALFORMED, BadRows, reason_of
+from perceive_anything.data.lazy import LazyRecords, Record
 from perceive_anything.data.packs import index_tar
 from perceive_anything.data.rows import clip_from_row, image_from_row, row_from_record
 from perceive_anything.data.schema import ByteRange, ClipRecord, ImageRecord
 from perceive_anything.errors import DataError, require_package
 
-__all__ = ["ShardedRecords", "write_shards"]
+__all__ = ["ShardedRecords", "picture_file", "write_shards"]
 
-Record = ImageRecord | ClipRecord
 KINDS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 INDEX_VERSION = 1
 _EXPECTED = "Expected KEY.json and KEY.jpg, or KEY.0000.jpg and so on."
@@ -92,7 +92,7 @@ def write_shards(
     return shards
 
 
-class ShardedRecords(Sequence[Record]):
+class ShardedRecords(LazyRecords):
     """The records of a folder of shards, in the order of the shards; lazy and picklable.
 
     Of each sample only numbers are held: some 50 bytes a record and 16 an image. Broken samples
@@ -145,14 +145,9 @@ class ShardedRecords(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._samples)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        shard, offset, num_bytes, first, count, _ = self._samples[index].tolist()
+    def record(self, number: int) -> Record:
+        """The record of a number, parsed now."""
+        shard, offset, num_bytes, first, count, _ = self._samples[number].tolist()
         path, files = self.shards[shard], self._files[first : first + count].tolist()
         try:
             return _record(ByteRange(path, offset, num_bytes), [ByteRange(path, *f) for f in files])
@@ -250,17 +245,21 @@ def _sample(record: Record) -> dict[str, bytes]:
     """The files of a record, by what follows the key."""
     row = json.dumps(row_from_record(record), ensure_ascii=False).encode()
     if isinstance(record, ImageRecord):
-        kind, content = _file(record.handle)
+        kind, content = picture_file(record.handle)
         return {"json": row, kind: content}
     files = {}
     for number, frame in enumerate(record.frames):
-        kind, content = _file(frame)
+        kind, content = picture_file(frame)
         files[f"{number:04d}.{kind}"] = content
     return {"json": row, **files}
 
 
-def _file(handle: ByteRange) -> tuple[str, bytes]:
-    """Kind and bytes of an image."""
+def picture_file(handle: ByteRange) -> tuple[str, bytes]:
+    """Kind and bytes of an image as it is written: JPEG, PNG and WebP as they are, others as PNG.
+
+    Args:
+        handle: Where it lies.
+    """
     content = handle.read()
     with Image.open(io.BytesIO(content)) as image:
         if image.format in KINDS:

@@ -85,7 +85,7 @@ def subject_of(record: ImageRecord, region: RegionRecord) -> Subject:
     note = region.label or str(region.extra.get("caption", ""))
     others = [
         other for other in record.regions
-        if other is not region and _is_name(other.label) and _touch(other, region)
+        if not _belong(other, region) and _is_name(other.label) and _touch(other, region)
         and normalise(other.label) != normalise(region.label)
     ]  # fmt: skip
     others.sort(key=lambda other: -_area(other))
@@ -152,6 +152,13 @@ def _extra(answer: RegionAnswer, suffix: str) -> dict[str, object]:
 
 def _is_name(label: str) -> bool:
     return 0 < len(label.split()) <= NAME_WORDS and not Subject(label).is_suspicious
+
+
+def _belong(other: RegionRecord, region: RegionRecord) -> bool:
+    """Whether one is the other, its whole, or the group that it is in."""
+    members = {*other.extra.get("members", ()), *region.extra.get("members", ())}
+    whole = region.extra.get("part_of")
+    return other is region or other.id in {*members, whole} or region.id in members
 
 
 def _touch(a: RegionRecord, b: RegionRecord) -> bool:

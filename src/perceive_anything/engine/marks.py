@@ -63,7 +63,8 @@ def marked(
         target: The region; without box and mask nothing is marked.
         tag: Number or words.
         side_px: Longest side of the result; pictures are never enlarged beyond twice their size.
-        corner: Put the tag into the top left corner, as in a storyboard, not to the region.
+        corner: Put the tag into the corner where it hides least, as in a storyboard; top left is
+            the first choice.
     """
     scale = min(2.0, side_px / max(image.shape[:2]))
     picture = _scaled(Image.fromarray(image), scale)
@@ -75,7 +76,8 @@ def marked(
     box = tuple(v * scale for v in target.box_xyxy) if target.box_xyxy else None
     if box:
         _rectangle(canvas, box, line, picture.size)
-    _tag(canvas, tag, (0, 0, 0, 0) if corner or not box else box, mask, picture.size)
+    around = (0, 0, *picture.size) if corner or not box else box
+    _tag(canvas, tag, around, (mask, box), picture.size)
     return picture
 
 
@@ -151,16 +153,16 @@ def _rectangle(
 def _tag(
     canvas: ImageDraw.ImageDraw,
     tag: str,
-    box: tuple[float, ...],
-    mask: np.ndarray | None,
+    around: tuple[float, ...],
+    region: tuple[np.ndarray | None, tuple[float, ...] | None],
     size_wh: tuple[int, int],
 ) -> None:
-    """Black on white with a bright rim, where it hides least of the region."""
+    """Black on white with a bright rim, at the box `around` where it hides least of the region."""
     size = max(MIN_FONT_PX, round(max(size_wh) / 28))
     font = font_for(tag, size)
     width, height = round(canvas.textlength(tag, font=font)) + size // 2, round(size * 1.25)
-    places = _places(box, width, height, size_wh)
-    x, y = min(places, key=lambda place: _hidden(place, width, height, mask, box))  # first best
+    places = _places(around, width, height, size_wh)
+    x, y = min(places, key=lambda place: _hidden(place, width, height, *region))  # first best
     canvas.rectangle((x, y, x + width, y + height), fill="white", outline=MARK, width=2)
     canvas.text((x + width / 2, y + height / 2), tag, font=font, fill="black", anchor="mm")
 
@@ -180,12 +182,18 @@ def _places(
 
 
 def _hidden(
-    place: tuple[int, int], width: int, height: int, mask: np.ndarray | None, box: tuple[float, ...]
+    place: tuple[int, int],
+    width: int,
+    height: int,
+    mask: np.ndarray | None,
+    box: tuple[float, ...] | None,
 ) -> int:
     """Pixels of the region (of its box where the mask is unknown) under the tag."""
     x, y = place
     if mask is not None:
         return int(mask[y : y + height, x : x + width].sum())
+    if box is None:
+        return 0
     wide = min(x + width, box[2]) - max(x, box[0])
     high = min(y + height, box[3]) - max(y, box[1])
     return round(max(0, wide) * max(0, high))

@@ -10,12 +10,14 @@ import json
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from perceive_anything.data.compose import RegionContext, compose_texts, make_context
 from perceive_anything.data.knowledge import knowledge
 from perceive_anything.data.lexicon import Lexicon, glossed
+from perceive_anything.data.schema import ImageRecord
 from perceive_anything.engine.answers import EventAnswer, RegionAnswer, SpansAnswer
 from perceive_anything.engine.jobs import pixels_of
 from perceive_anything.engine.store import PaidReply
@@ -52,11 +54,11 @@ class OfflineTeacher:
     def context(self, facts: Facts) -> RegionContext:
         """What can be measured of a region."""
         image = pixels_of(facts.record.handle)
-        lexicon = self._lexicon
+        lexicon, record = self._lexicon, _without_members(facts)
         if lexicon.find(facts.region.label, facts.record.source) is None:
-            labels = tuple(region.label for region in facts.record.regions)
+            labels = tuple(region.label for region in record.regions)
             lexicon = _known(tuple(dict.fromkeys((facts.region.label, *labels))))
-        return make_context(facts.record, facts.region, image, lexicon)
+        return make_context(record, facts.region, image, lexicon)
 
     def _name(self, facts: Facts, language: str) -> str:
         context = self.context(facts)
@@ -75,6 +77,13 @@ class OfflineTeacher:
             "attributes": _attributes(context, language), "caption": texts["caption"],
             "description": texts["describe"],
         }  # fmt: skip
+
+
+def _without_members(facts: Facts) -> ImageRecord:
+    """The record without the things that a group consists of: they are not beside it."""
+    members = facts.region.extra.get("members", ())
+    others = tuple(other for other in facts.record.regions if other.id not in members)
+    return replace(facts.record, regions=others)
 
 
 def _attributes(context: RegionContext, language: str) -> list[str]:

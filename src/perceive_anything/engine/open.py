@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perceive_anything.data.jsonl import read_jsonl
+from perceive_anything.data.jsonl import RECORDS, read_jsonl
 from perceive_anything.data.shards import ShardedRecords
 from perceive_anything.engine.jobs import Record
-from perceive_anything.engine.outputs import RECORDS
 from perceive_anything.errors import DataError
 
 

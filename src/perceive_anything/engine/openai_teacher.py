@@ -9,6 +9,7 @@ import base64
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from perceive_anything.engine.instructions import AGAIN
@@ -26,13 +27,15 @@ class OpenAITeacher:
 
     Args:
         config: Endpoint, model, limits and prices.
+        turn: Seconds until one's request may begin, each time it is called; by default as the
+            limits say, for this teacher alone.
 
     Raises:
         MissingExtraError: The client is not installed.
         TeacherError: The key is not in the environment.
     """
 
-    def __init__(self, config: TeacherConfig) -> None:
+    def __init__(self, config: TeacherConfig, turn: Callable[[], float] | None = None) -> None:
         self._openai = require_package("openai", extra="engine")
         key = os.environ.get(config.key_variable)
         if not key and config.base_url is None:
@@ -42,13 +45,12 @@ class OpenAITeacher:
                 final=True,
             )
         self.name = f"openai/{config.model}/{config.temperature}/{config.reply_format}"
-        self._config = config
+        self._config, self._turn = config, turn or Pace(config.requests_per_minute)
         self._client = self._openai.OpenAI(
             base_url=config.base_url, api_key=key or "none", timeout=config.timeout_s,
             max_retries=config.max_retries,
+            http_client=self._openai.DefaultHttpxClient(event_hooks={"request": [self._wait]}),
         )  # fmt: skip
-        rate = config.requests_per_minute
-        self._pace = Pace(60 / rate) if rate else None
 
     def ask(self, request: Request) -> PaidReply:
         """The reply, with its tokens and price.
@@ -57,8 +59,6 @@ class OpenAITeacher:
             TeacherError: There is none after all attempts, or asking is useless.
         """
         for garbled in range(_GARBLED_TRIES):
-            if self._pace:
-                self._pace.wait()
             try:
                 raw = self._client.chat.completions.with_raw_response.create(
                     **self._arguments(request)
@@ -71,6 +71,10 @@ class OpenAITeacher:
             except self._openai.OpenAIError as error:
                 raise _failure(None, error) from error
         raise TeacherError("the endpoint replies with something that is no completion.")
+
+    def _wait(self, _request: object) -> None:
+        """Before every request, those that the client repeats by itself among them."""
+        time.sleep(self._turn())
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         config = self._config
@@ -97,22 +101,23 @@ class OpenAITeacher:
 
 
 class Pace:
-    """Lets one request begin at a time, `every_s` seconds apart.
+    """Lets one request begin at a time, evenly apart.
 
     Args:
-        every_s: Seconds between two requests.
+        per_minute: Requests a minute; None for no limit.
     """
 
-    def __init__(self, every_s: float) -> None:
-        self._every_s, self._next = every_s, 0.0
+    def __init__(self, per_minute: float | None) -> None:
+        self._every_s, self._next = 60 / per_minute if per_minute else 0.0, 0.0
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Return when it is one's turn."""
+    def __call__(self) -> float:
+        """Seconds until the caller's turn, which is then taken."""
         with self._lock:
-            turn = max(time.monotonic(), self._next)
+            now = time.monotonic()
+            turn = max(now, self._next)
             self._next = turn + self._every_s
-        time.sleep(max(0.0, turn - time.monotonic()))
+        return turn - now
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
@@ -133,7 +138,7 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 def _failure(status: int | None, error: Exception) -> TeacherError:
     told = " ".join(str(error).split())[:200]
     return TeacherError(
-        f"the teacher's endpoint failed{f' with {status}' if status else ''}: {told}.\n"
+        f"the teacher's endpoint failed{f' with {status}' if status else ''}: {told.rstrip('.')}.\n"
         "  Check base_url, model and key; run again to go on, nothing is paid twice.",
         final=status in _HOPELESS,
         refused=status in (400, 413, 422),

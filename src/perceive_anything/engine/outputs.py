@@ -1,29 +1,32 @@
-"""The records of a build as files: one JSONL and webdataset shards, in the order of the sources.
+"""The records of a build as files: JSONL, webdataset shards, rows of PAM-data; in order of sources.
 
-Knows finished jobs and files; both are made anew and then put in place, so that a killed run leaves
+Knows finished jobs and files; all are made anew and then put in place, so that a killed run leaves
 the old ones or the new ones.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TextIO
 
-from PIL import Image
-
-from perceive_anything.data.jsonl import jsonl_line
+from perceive_anything.data.bad_rows import BadRows
+from perceive_anything.data.jsonl import RECORDS, jsonl_line
+from perceive_anything.data.readers.pam_write import Texts, pam_rows
 from perceive_anything.data.schema import ByteRange, ClipRecord, ImageRecord
-from perceive_anything.data.shards import write_shards
+from perceive_anything.data.shards import picture_file, write_shards
 from perceive_anything.engine.jobs import Record, jobs_of, records_of_rows
 from perceive_anything.engine.store import Store
 from perceive_anything.errors import DataError
 
-RECORDS, SHARDS, PICTURES = "records.jsonl", "shards", "pictures"
+SHARDS, PICTURES, PAM_ROWS = "shards", "pictures", "pam_data.jsonl"
+NO_ROW = "A row of PAM-data needs a text, and a box, click or mask."
 
 
 @dataclass(slots=True)
@@ -86,42 +89,85 @@ def finished_records(
 
 
 def write_outputs(
-    records: Iterable[Record], folder: Path, per_shard: int, report: Callable[[str], None]
+    records: Iterable[Record],
+    folder: Path,
+    per_shard: int,
+    report: Callable[[str], None],
+    pam_turns: Texts | None = None,
 ) -> None:
-    """Write the JSONL and the shards.
+    """Write the JSONL, the shards and, if wanted, rows of PAM-data.
 
     Args:
         records: Taken one by one.
         folder: Output folder.
         per_shard: Records a shard.
         report: Where lines about unreadable pictures go.
+        pam_turns: Questions and answers of a region for rows of PAM-data; None for no rows.
 
     Raises:
         DataError: There is no record.
     """
-    lines, shards = folder / f"{RECORDS}.new", folder / f"{SHARDS}.new"
-    shutil.rmtree(shards, ignore_errors=True)
-    with lines.open("w", encoding="utf-8") as stream:
-        written = _written(records, stream, folder)
-        try:
-            write_shards(written, shards, per_shard, report=report)
-        except DataError:
-            if stream.tell():
-                raise
-            raise DataError(
-                "no region was kept.\n"
-                f'  Look at the reasons in "{folder / "report.json"}" and mend source or recipe.',
-                code="bad_record",
-            ) from None
-    shutil.rmtree(folder / SHARDS, ignore_errors=True)
-    shards.replace(folder / SHARDS)
-    lines.replace(folder / RECORDS)
+    names = [RECORDS, *([PAM_ROWS] if pam_turns else [])]
+    unfinished = folder / f"{SHARDS}.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with ExitStack() as stack:
+            files = [(folder / f"{name}.new").open("w", encoding="utf-8") for name in names]
+            lines, *rows = map(stack.enter_context, files)
+            filed = (_in_files(record, number, folder) for number, record in enumerate(records))
+            written = _with_lines(filed, lines, folder)
+            if pam_turns:
+                written = _with_rows(written, rows[0], folder, pam_turns, report)
+            _write_shards(written, unfinished, per_shard, report, lines)
+        shutil.rmtree(folder / SHARDS, ignore_errors=True)
+        unfinished.replace(folder / SHARDS)
+        (folder / PAM_ROWS).unlink(missing_ok=True)
+        for name in names:
+            (folder / f"{name}.new").replace(folder / name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for name in names:
+            (folder / f"{name}.new").unlink(missing_ok=True)
 
 
-def _written(records: Iterable[Record], stream: io.TextIOBase, folder: Path) -> Iterator[Record]:
-    for number, record in enumerate(records):
-        stream.write(jsonl_line(_in_files(record, number, folder), folder.resolve()))
+def _write_shards(
+    records: Iterable[Record],
+    shards: Path,
+    per_shard: int,
+    report: Callable[[str], None],
+    lines: TextIO,
+) -> None:
+    try:
+        write_shards(records, shards, per_shard, report=report)
+    except DataError:
+        if lines.tell():
+            raise
+        raise DataError(
+            "no region was kept.\n"
+            f'  The reasons are in "{shards.parent / "report.json"}"; mend source or recipe.',
+            code="bad_record",
+        ) from None
+
+
+def _with_lines(records: Iterable[Record], lines: TextIO, folder: Path) -> Iterator[Record]:
+    for record in records:
+        lines.write(jsonl_line(record, folder.resolve()))
         yield record
+
+
+def _with_rows(
+    records: Iterable[Record],
+    rows: TextIO,
+    folder: Path,
+    turns: Texts,
+    report: Callable[[str], None],
+) -> Iterator[Record]:
+    bad = BadRows(sys.maxsize, lambda _: None)  # an absent object is no fault worth a line each
+    for record in records:
+        rows.writelines(pam_rows(record, folder, turns, bad))
+        yield record
+    if bad.num_bad:
+        report(f"{PAM_ROWS}: {bad.num_bad} regions left out. {NO_ROW}")
 
 
 def _in_files(record: Record, number: int, folder: Path) -> Record:
@@ -138,11 +184,9 @@ def _in_files(record: Record, number: int, folder: Path) -> Record:
 def _file(handle: ByteRange, name: str, folder: Path) -> ByteRange:
     if type(handle) is ByteRange and not handle.offset and handle.size is None:
         return ByteRange(str(Path(handle.path).resolve()))
-    content = handle.read()
-    with Image.open(io.BytesIO(content)) as image:
-        suffix = (image.format or "png").lower()
-    target = (folder / PICTURES / f"{name}.{suffix}").resolve()
-    if not target.exists() or target.stat().st_size != len(content):
+    kind, content = picture_file(handle)
+    target = (folder / PICTURES / f"{name}.{kind}").resolve()
+    if not target.exists() or target.read_bytes() != content:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     return ByteRange(str(target))

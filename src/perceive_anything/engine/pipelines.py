@@ -5,6 +5,7 @@ Knows which is which. Refuses to know how they work and who runs them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from perceive_anything.data.lexicon import Lexicon
@@ -22,18 +23,21 @@ from perceive_anything.errors import PerceiveError
 _UNREADABLE = ("bad_record", "file_missing", "file_unreadable", "image_size", "image_truncated")
 
 
-def make_pipeline(recipe: DataRecipe, replies: Replies) -> Pipeline:
+def make_pipeline(
+    recipe: DataRecipe, replies: Replies, turn: Callable[[], float] | None = None
+) -> Pipeline:
     """What is done with each job.
 
     Args:
         recipe: The recipe.
         replies: Where paid replies are kept.
+        turn: Seconds until the next request may begin, if others keep the same limit.
 
     Raises:
         MissingExtraError: A package is not installed that the teacher or the checks need.
         TeacherError: The teacher's key is not set.
     """
-    teacher = make_teacher(recipe.teacher, replies)
+    teacher = make_teacher(recipe.teacher, replies, turn)
     alike: Similarity | None = None
     if recipe.checks.agreement is not None and recipe.teacher.kind != "offline":
         alike = SentenceSimilarity()
@@ -43,16 +47,19 @@ def make_pipeline(recipe: DataRecipe, replies: Replies) -> Pipeline:
     )
 
 
-def make_teacher(config: TeacherConfig, replies: Replies) -> Teacher:
+def make_teacher(
+    config: TeacherConfig, replies: Replies, turn: Callable[[], float] | None = None
+) -> Teacher:
     """The teacher of a recipe; what it costs to ask is kept.
 
     Args:
         config: Who.
         replies: Where paid replies are kept.
+        turn: As of `make_pipeline`.
     """
     if config.kind == "offline":
         return OfflineTeacher(Lexicon.load(config.lexicon) if config.lexicon else None)
-    return CachedTeacher(OpenAITeacher(config), replies)
+    return CachedTeacher(OpenAITeacher(config, turn), replies)
 
 
 def _run(describe: Pipeline, job: Job) -> Outcome:

@@ -65,15 +65,7 @@ def region_turns(
         others: The other regions of the image; a neighbour makes the hardest wrong guess.
         rng: Source of chance.
     """
-    turns: list[tuple[str, str]] = []
-    for language, suffix in (("en", ""), ("zh", "_zh")):
-        name = region.label if language == "en" else region.label_zh
-        texts = {"recognize": name} | {
-            task: region.extra.get(field + suffix) for task, field in FIELDS.items()
-        }
-        if not texts["caption"]:
-            continue
-        turns += [(_ask(task, language, rng), str(text)) for task, text in texts.items() if text]
+    turns = _text_turns(region, rng)
     wrong, wrong_zh = _wrong(region, others, rng)
     turns += _doubts(region, wrong)
     if region.label_zh and "caption_zh" in region.extra and wrong_zh:
@@ -81,8 +73,25 @@ def region_turns(
     return tuple(turns)
 
 
-def clip_turns(track: TrackRecord, rng: random.Random) -> Turns:
-    """The caption of an object of a clip, asked after the caption before it."""
+def plain_turns(region: RegionRecord | TrackRecord) -> Turns:
+    """The texts of a region in the wordings of training, behind the turns of its source.
+
+    Args:
+        region: With its texts.
+    """
+    given: Turns = region.extra.get("turns", ())
+    if isinstance(region, TrackRecord):
+        return (*given, *clip_turns(region, None))
+    return (*given, *_text_turns(region, None))
+
+
+def clip_turns(track: TrackRecord, rng: random.Random | None) -> Turns:
+    """The caption of an object of a clip, asked after the caption before it.
+
+    Args:
+        track: With its texts.
+        rng: Source of chance; None for the wordings of training.
+    """
     turns = []
     for language, suffix in (("en", ""), ("zh", "_zh")):
         answer = track.extra.get(f"caption{suffix}")
@@ -92,8 +101,23 @@ def clip_turns(track: TrackRecord, rng: random.Random) -> Turns:
     return tuple(turns)
 
 
-def _ask(task: str, language: str, rng: random.Random) -> str:
+def _text_turns(region: RegionRecord, rng: random.Random | None) -> list[tuple[str, str]]:
+    turns: list[tuple[str, str]] = []
+    for language, suffix in (("en", ""), ("zh", "_zh")):
+        name = region.label if language == "en" else region.label_zh
+        texts = {"recognize": name} | {
+            task: region.extra.get(field + suffix) for task, field in FIELDS.items()
+        }
+        if not texts["caption"]:
+            continue
+        turns += [(_ask(task, language, rng), str(text)) for task, text in texts.items() if text]
+    return turns
+
+
+def _ask(task: str, language: str, rng: random.Random | None) -> str:
     canonical, *others = ASKED[language][task]
+    if rng is None:
+        return canonical
     return canonical if rng.random() < P_CANONICAL else rng.choice(others)
 
 

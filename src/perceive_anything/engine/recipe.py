@@ -135,6 +135,7 @@ class DataRecipe(Settings):
         languages: English always; Chinese is written in a request of its own.
         limit: Records to take of each source; all by default.
         per_shard: Records a shard.
+        pam_data: Also write the records as rows of PAM-data, `pam_data.jsonl`.
         samples: Regions on the sample sheet.
     """
 
@@ -148,6 +149,7 @@ class DataRecipe(Settings):
     languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
     limit: int | None = Field(default=None, gt=0)
     per_shard: int = Field(default=1000, gt=0)
+    pam_data: bool = False
     samples: int = Field(default=12, ge=0)
     teacher: TeacherConfig = TeacherConfig()
     checks: ChecksConfig = ChecksConfig()

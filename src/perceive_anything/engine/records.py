@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import overload
 
+from perceive_anything.data.lazy import LazyRecords
 from perceive_anything.data.schema import ClipRecord, ImageRecord
 from perceive_anything.data.sources import read_source
 from perceive_anything.engine.demo import demo_records
@@ -18,7 +18,7 @@ from perceive_anything.engine.recipe import DataRecipe
 from perceive_anything.errors import DataError
 
 
-class AllRecords(Sequence[Record]):
+class AllRecords(LazyRecords):
     """Records of several sources; lazy ones stay lazy.
 
     Args:
@@ -36,21 +36,16 @@ class AllRecords(Sequence[Record]):
     def __len__(self) -> int:
         return sum(self._counts)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
+    def record(self, number: int) -> Record:
+        """The record of a number."""
         for source, count in zip(self.sources, self._counts, strict=True):
-            if index < count:
-                record = source[index]
+            if number < count:
+                record = source[number]
                 if self._groups and isinstance(record, ImageRecord):
                     return with_groups(record)
                 return record
-            index -= count
-        raise IndexError(index)
+            number -= count
+        raise IndexError(number)
 
 
 def open_records(recipe: DataRecipe, report: Callable[[str], None]) -> AllRecords:

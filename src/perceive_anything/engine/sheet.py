@@ -6,8 +6,10 @@ Knows records and pictures. Refuses to know how the texts came about.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from PIL import Image, ImageDraw
 
@@ -19,6 +21,7 @@ from perceive_anything.engine.storyboard import key_frames, storyboard
 
 CARD_PX, PICTURE_PX, FONT_PX, PAD_PX = 720, 250, 17, 12
 COLUMNS, MAX_ROWS = 2, 3
+PANEL_PX, FPS = 320, 10.0  # frames a second of clips that do not say it
 SHOWN = ("caption", "explanation", "description")
 
 
@@ -37,18 +40,23 @@ class Card:
     texts: tuple[tuple[str, str], ...]
 
 
-def cards_of(records: Iterable[Record], count: int, seed: int, fps: float = 10.0) -> list[Card]:
+def cards_of(records: Sequence[Record], count: int, seed: int) -> list[Card]:
     """Cards of some regions, chosen evenly from all; in the order of the records.
 
     Args:
-        records: Where to choose from.
+        records: Where to choose from; those that are not chosen are not kept.
         count: How many, at most.
         seed: Seed of chance.
-        fps: Frames a second of clips.
     """
-    regions = [(record, i) for record in records for i in range(len(record.regions))]
-    chosen = sorted(random.Random(seed).sample(range(len(regions)), min(count, len(regions))))
-    return [_card(*regions[place], fps) for place in chosen]
+    ends = list(accumulate(len(record.regions) for record in records))
+    total = ends[-1] if ends else 0
+    chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
+    cards = []
+    for place in chosen:
+        number = bisect_right(ends, place)
+        record = records[number]
+        cards.append(_card(record, place - ends[number] + len(record.regions)))
+    return cards
 
 
 def contact_sheet(cards: Sequence[Card]) -> Image.Image:
@@ -66,7 +74,7 @@ def contact_sheet(cards: Sequence[Card]) -> Image.Image:
     return sheet
 
 
-def _card(record: Record, index: int, fps: float) -> Card:
+def _card(record: Record, index: int) -> Card:
     region = record.regions[index]
     if isinstance(record, ImageRecord):
         assert isinstance(region, RegionRecord)
@@ -74,8 +82,9 @@ def _card(record: Record, index: int, fps: float) -> Card:
         picture = marked_pair(pixels_of(record.handle), target, 560)
     else:
         assert isinstance(region, TrackRecord)
-        frames = key_frames(record, region)
-        picture = storyboard(record, region, frames, fps, 320)
+        frames = key_frames(record, region) or [len(record.frames) // 2]  # away: nothing is marked
+        fps, start_s = region.extra.get("fps", FPS), region.extra.get("start_s", 0.0)
+        picture = storyboard(record, region, frames, fps, PANEL_PX, start_s)
     return Card(f"{record.id} / {region.id}: {_named(region)}", picture, tuple(_texts(region)))
 
 
@@ -101,7 +110,7 @@ def _texts(region: RegionRecord | TrackRecord) -> Iterable[tuple[str, str]]:
 def _drawn(card: Card) -> Image.Image:
     inner = CARD_PX - 2 * PAD_PX
     scale = min(inner / card.picture.width, PICTURE_PX / card.picture.height)
-    if card.picture.height > card.picture.width * 0.5:
+    if card.picture.height > card.picture.width * 0.45:
         scale = min(inner / card.picture.width, 1.4 * PICTURE_PX / card.picture.height)
     size = (round(card.picture.width * scale), round(card.picture.height * scale))
     picture = card.picture.resize(size, Image.Resampling.LANCZOS)

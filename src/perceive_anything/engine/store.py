@@ -96,9 +96,8 @@ class Store:
         self.run = uuid4().hex
         if shared:
             return
-        with self._write() as base:  # whoever was asking is dead: this process holds the lock
-            base.execute("INSERT OR IGNORE INTO lost SELECT key, run FROM asking")
-            base.execute("DELETE FROM asking")
+        for (run,) in self._base.execute("SELECT DISTINCT run FROM asking").fetchall():
+            self.lose(run)  # whoever was asking is dead: this process holds the lock
 
     def finished(self, key: str) -> Finished | None:
         """How a job ended; None if it did not yet."""
@@ -118,10 +117,31 @@ class Store:
         )
         return PaidReply(*row) if row else None
 
-    def begin(self, key: str) -> None:
-        """Write down that a request is being sent, before it is."""
+    def begin(self, key: str, run: str | None = None) -> bool:
+        """Write down that a request is being sent, before it is.
+
+        Args:
+            key: Of the request.
+            run: Who sends it; this store's own run by default.
+
+        Returns:
+            False if it was answered, or somebody is asking it: wait for that reply.
+        """
         with self._write() as base:
-            base.execute("INSERT OR IGNORE INTO asking VALUES (?, ?)", (key, self.run))
+            told = base.execute(
+                "INSERT INTO asking SELECT ?1, ?2 WHERE ?1 NOT IN (SELECT key FROM asking) "
+                "AND ?1 NOT IN (SELECT key FROM replies)",
+                (key, run or self.run),
+            )
+            return told.rowcount == 1
+
+    def lose(self, run: str) -> None:
+        """Count what a run was asking as lost, for it is dead."""
+        with self._write() as base:
+            base.execute(
+                "INSERT OR IGNORE INTO lost SELECT key, run FROM asking WHERE run = ?", (run,)
+            )
+            base.execute("DELETE FROM asking WHERE run = ?", (run,))
 
     def give_up(self, key: str) -> None:
         """The request failed, and the teacher said so."""
@@ -192,9 +212,8 @@ def _claim(folder: Path) -> sqlite3.Connection:
         held.execute("PRAGMA locking_mode=EXCLUSIVE")
         held.execute("BEGIN EXCLUSIVE")
     except (OSError, sqlite3.OperationalError) as error:
-        raise DataError(
-            f'"{folder}" cannot be used: {error}.\n'
-            "  Another build may be at work there; wait for it, or give another output.",
-            code="out_unwritable",
-        ) from error
+        told = f'"{folder}" cannot be written: {error}.\n  Give an output where you may write.'
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            told = f'another build is at work in "{folder}".\n  Wait, or give another output.'
+        raise DataError(told, code="out_unwritable") from error
     return held

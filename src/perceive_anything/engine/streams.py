@@ -159,8 +159,13 @@ def _sight(record: ClipRecord, track: TrackRecord, frame: int, fps: float) -> Si
 
 def _cut(record: ClipRecord, track: TrackRecord, span: Span) -> Event:
     inside = range(span.first, span.last + 1)
+    extra = dict(track.extra)
+    if "annotated_frames" in extra:
+        known = extra["annotated_frames"]
+        extra["annotated_frames"] = tuple(f - span.first for f in known if f in inside)
     part = replace(
         track,
+        extra=extra,
         boxes_xyxy={f - span.first: b for f, b in track.boxes_xyxy.items() if f in inside},
         points={f - span.first: p for f, p in track.points.items() if f in inside},
         rles={f - span.first: r for f, r in track.rles.items() if f in inside},
@@ -218,7 +223,7 @@ def _record(
     start_s = event.first / fps
     told: dict[str, object] = {
         "first_frame": event.first, "visible": event.visible, "start_s": round(start_s, 3),
-        "end_s": round(start_s + len(event.clip.frames) / fps, 3),
+        "end_s": round(start_s + len(event.clip.frames) / fps, 3), "fps": fps,
     }  # fmt: skip
     for language, text in texts.items():
         suffix = "" if language == "en" else f"_{language}"
@@ -227,5 +232,6 @@ def _record(
             told[f"previous{suffix}"] = previous[language]
     if "caption" in event.track.extra:
         told["source_caption"] = event.track.extra["caption"]
-    track = replace(event.track, extra={**event.track.extra, **told})
+    kept = {name: value for name, value in event.track.extra.items() if name != "turns"}
+    track = replace(event.track, extra={**kept, **told})  # turns were about the whole clip
     return replace(event.clip, id=f"{event.clip.id}#{event.track.id}@{number}", regions=(track,))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections import defaultdict
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -21,6 +20,7 @@ from perceive_anything.engine.store import PaidReply
 from perceive_anything.errors import PerceiveError
 
 A = TypeVar("A", bound=Answer)
+WAIT_S = 0.05  # between two looks for a reply that somebody else is asking for
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Replies(Protocol):
     def reply(self, key: str) -> PaidReply | None:
         """As of `Store`."""
 
-    def begin(self, key: str) -> None:
+    def begin(self, key: str) -> bool:
         """As of `Store`."""
 
     def give_up(self, key: str) -> None:
@@ -119,7 +119,7 @@ class Replies(Protocol):
 
 
 class CachedTeacher:
-    """A teacher that is asked for each content once, even by many threads at a time.
+    """A teacher that is asked for each content once, even by many threads or workers at a time.
 
     Args:
         teacher: Whom to ask.
@@ -128,32 +128,22 @@ class CachedTeacher:
 
     def __init__(self, teacher: Teacher, replies: Replies) -> None:
         self.name, self._teacher, self._replies = teacher.name, teacher, replies
-        self._lock = threading.Lock()
-        self._asking: dict[str, tuple[threading.Lock, int]] = defaultdict(
-            lambda: (threading.Lock(), 0)
-        )
 
     def ask(self, request: Request) -> PaidReply:
         """The kept reply, or a new one, which is kept."""
         key = request.key(self.name)
-        with self._lock:
-            mine, waiting = self._asking[key]
-            self._asking[key] = (mine, waiting + 1)
-        try:
-            with mine:
-                known = self._replies.reply(key)
-                return known if known is not None else self._pay(key, request)
-        finally:
-            with self._lock:
-                mine, waiting = self._asking.pop(key)
-                if waiting > 1:
-                    self._asking[key] = (mine, waiting - 1)
+        while True:
+            known = self._replies.reply(key)
+            if known is not None:
+                return known
+            if self._replies.begin(key):
+                return self._pay(key, request)
+            time.sleep(WAIT_S)
 
     def _pay(self, key: str, request: Request) -> PaidReply:
-        self._replies.begin(key)
         try:
             reply = self._teacher.ask(request)
-        except TeacherError:
+        except BaseException:  # whatever it was, others may wait for this reply
             self._replies.give_up(key)
             raise
         self._replies.pay(key, reply)

@@ -64,7 +64,7 @@ def describe_track(
         if isinstance(answer, Dropped):
             return replace(answer, reason=answer.reason + ("_zh" if language == "zh" else ""))
         done[language] = answer
-    return (replace(record, regions=(_with_texts(track, done),)),)
+    return (replace(record, regions=(_with_texts(track, done, recipe.fps),)),)
 
 
 def note_of(track: TrackRecord) -> str:
@@ -107,9 +107,9 @@ def _ask(
     return ask_checked(teacher, request, TrackAnswer, check, recipe.checks.tries)
 
 
-def _with_texts(track: TrackRecord, done: dict[str, TrackAnswer]) -> TrackRecord:
+def _with_texts(track: TrackRecord, done: dict[str, TrackAnswer], fps: float) -> TrackRecord:
     told = {"caption" if k == "en" else f"caption_{k}": a.caption for k, a in done.items()}
-    kept = {**track.extra, **told, "source_label": track.label}
+    kept = {**track.extra, **told, "source_label": track.label, "fps": fps}
     if "caption" in track.extra:
         kept["source_caption"] = track.extra["caption"]
     chinese = done.get("zh")

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
+from perceive_anything.data.jsonl import RECORDS, read_jsonl
 from perceive_anything.data.readers.coco import read_coco
 from perceive_anything.data.schema import TEXT_FIELDS, ImageRecord, RegionRecord
 from perceive_anything.data.sources import fingerprint
+from perceive_anything.errors import DataError
 from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.results import Region
@@ -43,7 +45,8 @@ def finetune(
 
     Args:
         recipe: What to do.
-        data: Folder with images and one COCO file, see `data.readers.coco.read_coco`.
+        data: Folder with images and one COCO file, see `data.readers.coco.read_coco`, or what
+            `perceive data build` wrote of images.
         report: Where progress lines go.
         resume: There must be such a run already.
 
@@ -58,7 +61,7 @@ def finetune(
     accelerator = make_accelerator()
     main = accelerator.is_main_process
     report = report if main else silent
-    records = read_coco(data, max_bad=recipe.max_bad, report=report)
+    records = _read(data, recipe.max_bad, report)
     torch.set_num_threads(recipe.num_threads)
     torch.manual_seed(recipe.seed)
     settings, folder = recipe.training, Path(recipe.output)
@@ -119,6 +122,21 @@ def rehearse(
             regions = tuple(_said(number, *both) for number, both in enumerate(said))
             made.append(replace(record, source=REHEARSAL, regions=regions))
     return made
+
+
+def _read(data: Path, max_bad: int, report: Report) -> list[ImageRecord]:
+    if not (data / RECORDS).is_file():
+        return read_coco(data, max_bad=max_bad, report=report)
+    built = read_jsonl(data / RECORDS, max_bad=max_bad, report=report)
+    records = [record for record in built if isinstance(record, ImageRecord)]
+    if not records:
+        raise DataError(
+            f'"{data}" holds clips only.\n'
+            "  Fine-tuning learns from images; train on clips by a recipe of the stages, such as "
+            "recipes/pam_1.5b_stage1.5.yaml.",
+            code="bad_record",
+        )
+    return records
 
 
 def _other_boxes(record: ImageRecord, count: int, rng: random.Random) -> list[BoxXyxy]:

@@ -1,6 +1,6 @@
 """Writes records as rows of PAM-data, which the release's own code and `read_pam_data` read.
 
-Knows the rows. What a row cannot say (masks, names, attributes) is not written.
+Knows the rows. What a row cannot say (names, attributes) is not written; of a mask it is the box.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from perceive_anything.data.schema import (
     TrackRecord,
 )
 from perceive_anything.errors import DataError
+from perceive_anything.masks import decode_rle, mask_to_box_xyxy
 
-__all__ = ["write_pam_data"]
+__all__ = ["Texts", "known_turns", "pam_rows", "write_pam_data"]
 
 Record = ImageRecord | ClipRecord
 Texts = Callable[[RegionRecord | TrackRecord], Sequence[tuple[str, str]]]
@@ -78,8 +79,8 @@ def write_pam_data(
         target.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("w", encoding="utf-8") as stream:
             for record in records:
-                for row in _rows(record, target.parent.resolve(), turns, bad):
-                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                for row in pam_rows(record, target.parent, turns, bad):
+                    stream.write(row)
                     count += 1
         if not count:
             raise DataError(
@@ -98,7 +99,16 @@ def write_pam_data(
     return count
 
 
-def _rows(record: Record, folder: Path, turns: Texts, bad: BadRows) -> Iterator[dict[str, Any]]:
+def pam_rows(record: Record, folder: Path, turns: Texts, bad: BadRows) -> Iterator[str]:
+    """The lines of one record, see `write_pam_data`.
+
+    Args:
+        record: The record.
+        folder: Of the file that the lines are for.
+        turns: Questions and answers of a region.
+        bad: Is told of regions and records that cannot be rows.
+    """
+    folder = folder.resolve()
     try:
         head = _of_clip(record, folder) if isinstance(record, ClipRecord) else _of_image(
             record, folder
@@ -123,7 +133,9 @@ def _rows(record: Record, folder: Path, turns: Texts, bad: BadRows) -> Iterator[
             bad.leave_out(place, error)
             continue
         own = {key: region.extra[key] for key in ("obj_id",) if key in region.extra}
-        yield from ({**head, **row, **own, "record": origin} for row in rows)
+        for row in rows:
+            whole = {**head, **row, **own, "record": origin}
+            yield json.dumps(whole, ensure_ascii=False) + "\n"
 
 
 def _of_image(record: ImageRecord, folder: Path) -> dict[str, Any]:
@@ -167,16 +179,24 @@ def _prompts(region: RegionRecord | TrackRecord) -> dict[str, Any]:
 def _track_prompts(region: TrackRecord, record: Record) -> dict[str, Any]:
     """One box and one list of points for each frame that has either; nothing is four zeros."""
     assert isinstance(record, ClipRecord)
-    frames = sorted({*region.boxes_xyxy, *region.points})
+    known = {**_boxes_of_masks(region), **region.boxes_xyxy}
+    frames = sorted({*known, *region.points})
+    if not frames:
+        raise ValueError("no frame has a box, a click or a mask")
     stems = [PurePosixPath(frame.path).stem for frame in record.frames]
     names = [PurePosixPath(record.frames[frame].path).name for frame in frames]
-    boxes = [_box_or_zeros(region.boxes_xyxy, frame) for frame in frames]
+    boxes = [_box_or_zeros(known, frame) for frame in frames]
     points = [region.points.get(frame, ()) for frame in frames] if region.points else []
     return {
         "masked_frames": names if len(set(stems)) == len(stems) else frames,
-        "bbox": boxes if region.boxes_xyxy else None,
+        "bbox": boxes if known else None,
         **_clicks(points, single=False),
     }
+
+
+def _boxes_of_masks(region: TrackRecord) -> dict[int, BoxXyxy]:
+    found = {f: mask_to_box_xyxy(decode_rle(dict(rle))) for f, rle in region.rles.items()}
+    return {frame: tuple(map(float, box)) for frame, box in found.items() if box}  # type: ignore[misc]
 
 
 def _box_or_zeros(boxes: Mapping[int, BoxXyxy], frame: int) -> list[float]:
