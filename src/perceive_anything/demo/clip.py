@@ -21,7 +21,7 @@ from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.results import Region
 from perceive_anything.sessions.regions import Writing
 from perceive_anything.tasks import TASK_FIELD
-from perceive_anything.tracks import VideoResult
+from perceive_anything.tracks import CaptionSpan, VideoResult
 from perceive_anything.types import Mask
 from perceive_anything.video import open_video
 
@@ -153,8 +153,10 @@ class Clip:
                 color=color_hex(position),
                 visible={i: p.visible for i, p in self._seen.get(entry.id, {}).items()},
                 marks=tuple(entry.marks),
-                caption=entry.answer.texts.get("caption", ""),
-                spans=self._tracks[entry.id].spans if entry.id in self._tracks else (),
+                # One that was corrected since is to be followed and described anew.
+                spans=_spans(self._tracks.get(entry.id))
+                if self._followed.get(entry.id) is entry
+                else (),
             )
             for position, entry in enumerate(self.board.entries)
         ]
@@ -248,6 +250,15 @@ def _add(session: VideoSession, entry: Entry) -> int:
     for frame, region in others:
         session.refine(track_id, region.prompt, frame=frame)
     return track_id
+
+
+def _spans(track: Track | None) -> tuple[CaptionSpan, ...]:
+    """What is said when; a caption of the whole video belongs to where the region is seen."""
+    seen = [point for point in track.points if point.visible] if track is not None else []
+    if track is None or track.spans or not track.caption or not seen:
+        return track.spans if track is not None else ()
+    first, last = seen[0], seen[-1]
+    return (CaptionSpan(first.time_s, last.time_s, first.frame, last.frame, track.caption),)
 
 
 def _checked_length(video: VideoFile | FrameList, name: str) -> int:

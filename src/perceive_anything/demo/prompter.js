@@ -25,9 +25,11 @@ const tinted = new Map();
 // --- geometry -------------------------------------------------------------------------------
 function resize() {
   const [width, height] = view.size;
-  // All of the photo is on the screen, with the tools above it, where the screen is tall enough.
-  const above = stage.getBoundingClientRect().top + window.scrollY;
-  const room = stage.clientWidth, tall = Math.max(window.innerHeight - above - 48, window.innerHeight * 0.62, 260);
+  // All of the photo is on the screen, with the tools above it and a video's lanes under it, where
+  // the screen is tall enough.
+  const video = props.kind === 'video', above = stage.getBoundingClientRect().top + window.scrollY;
+  const left = window.innerHeight - above - (video ? 180 : 48);
+  const room = stage.clientWidth, tall = Math.max(left, window.innerHeight * (video ? 0.45 : 0.62), 260);
   const scale = Math.min(room / width, tall / height, 4);
   fit.style.width = `${Math.round(width * scale)}px`;
   fit.style.height = `${Math.round(height * scale)}px`;
