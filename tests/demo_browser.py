@@ -39,6 +39,9 @@ DRAWN = """
 const done = arguments[0], frame = (next) => requestAnimationFrame(() => setTimeout(next));
 frame(() => frame(() => frame(done)));
 """
+TOASTS = """
+return [...document.querySelectorAll('.toast-body')].map((toast) => toast.innerText).join('')
+"""
 # In one go, as the page may draw the card anew between two questions.
 TEXTS = """
 const card = document.querySelector('.pa-open');
@@ -217,10 +220,9 @@ class Page:
 
     def warning(self):
         """Wait for a message; its text."""
-        toasts = (By.CSS_SELECTOR, ".toast-body")
-        body = self.wait(lambda: "".join(e.text for e in self.driver.find_elements(*toasts)))
-        for close in self.driver.find_elements(By.CSS_SELECTOR, ".toast-close"):
-            close.click()
+        body = self.wait(lambda: self.script(TOASTS))
+        self.script("document.querySelectorAll('.toast-close').forEach((cross) => cross.click())")
+        self.wait(lambda: not self.script(TOASTS))
         return body
 
     def shot(self, name):

@@ -156,6 +156,12 @@ def test_the_keyboard_does_it_all(page):
     page.has(2)
     keys("\ue017")  # Delete
     page.has(1)
+    page.one(".pa-select", "").click()
+    page.wait(lambda: page.driver.find_elements("css selector", ".pa-open"))
+    page.driver.switch_to.active_element.send_keys("\ue017")  # from a card
+    page.has(0)
+    page.driver.switch_to.active_element.send_keys("\ue009z\ue000")
+    page.has(1)
 
 
 def test_everything_is_found_without_pointing(page):
@@ -234,7 +240,7 @@ def test_bad_files_are_explained(page, folder):
     (folder / "notes.png").write_text("no picture")
     page.one(".pa-file input").send_keys(str(folder / "notes.png"))
     said = page.warning()
-    assert "not an image" in said
+    assert '"notes.png" is not an image' in said
     assert "Traceback" not in said
     assert str(folder) not in said
 

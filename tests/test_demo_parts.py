@@ -288,15 +288,16 @@ def test_events_of_any_form_are_read():
     assert [region_of(data) for data in ({"region": 3}, {"region": "3"}, {})] == [3, None, None]
 
 
-def test_large_and_damaged_photos_are_refused(monkeypatch):
+def test_large_and_damaged_photos_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(image_tab, "MAX_PHOTO_PX", 100)
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 20)).save(buffer, "png")
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (20, 20)).save(path)
     with pytest.raises(MediaError, match="20x20"):
-        image_tab.read_photo(buffer.getvalue())
-    for content in (b"", b"no picture", buffer.getvalue()[:40]):
-        with pytest.raises(MediaError):
-            image_tab.read_photo(content)
+        image_tab.read_photo(path)
+    for content in (b"", b"no picture", path.read_bytes()[:40]):
+        path.write_bytes(content)
+        with pytest.raises(MediaError, match=r"photo\.png"):
+            image_tab.read_photo(path)
 
 
 def test_visitors_see_neither_folders_nor_passwords(tmp_path):

@@ -261,8 +261,12 @@ function pressed(event) {
   if (event.key in ARROWS) move(ARROWS[event.key], event.shiftKey);
   else if (event.key === 'Enter') enter(event.shiftKey);
   else if (event.key === 'Escape' && (held || corner)) { held = null; corner = null; }
-  else if (event.key === 'Escape') act({ type: 'choose', region: null });
-  else if (event.key === 'Delete' || event.key === 'Backspace') act({ type: 'remove', region: view.selected });
+  else if (event.key === 'Escape' && props.kind !== 'live') act({ type: 'choose', region: null });
+  else return false;
+  return true;
+}
+function edited(event) {
+  if (event.key === 'Delete' || event.key === 'Backspace') act({ type: 'remove', region: view.selected });
   else if (event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey)) act({ type: 'undo' });
   else return false;
   return true;
@@ -272,6 +276,12 @@ stage.addEventListener('keydown', (event) => {
   event.preventDefault();
   draw();
 });
+if (props.kind !== 'live') {
+  document.addEventListener('keydown', (event) => { // also from a card or a tool
+    const typing = event.target.closest('textarea, input:not([type=range], [type=checkbox], [type=radio], [type=file])');
+    if (!fit.hidden && element.offsetParent && !typing && edited(event)) event.preventDefault();
+  });
+}
 stage.addEventListener('focus', draw);
 stage.addEventListener('blur', draw);
 

@@ -76,7 +76,7 @@ class VideoTab:
         """A file was uploaded."""
         with self._service.told():
             upload, name = uploaded(sent(event), self._service.folder)
-            path = self._own_path(upload.suffix)
+            path = self._own_path(upload.name)
             shutil.move(upload, path)
             self._put(request, path, name, model)
         return self._shown(request, tasks, frame=True)
@@ -86,7 +86,7 @@ class VideoTab:
     ) -> Shown:
         """The example was picked."""
         with self._service.told():
-            self._put(request, write_clip(self._own_path(".mp4")), "example clip", model)
+            self._put(request, write_clip(self._own_path("clip.mp4")), "example clip", model)
         return self._shown(request, tasks, frame=True)
 
     def on_act(
@@ -153,8 +153,8 @@ class VideoTab:
             return self._service.save(name, lambda path: result.save(path, clip.video))
         return None
 
-    def _own_path(self, suffix: str) -> Path:
-        return Path(tempfile.mkdtemp(dir=self._service.folder)) / f"clip{suffix}"
+    def _own_path(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._service.folder)) / name
 
     def _put(self, request: gr.Request, path: Path, name: str, model: str) -> None:
         visitor, models = self._service.visitor(request), self._service.models
