@@ -88,7 +88,6 @@ class Page:
         """Give the window another size."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1}
         self.cdp("Emulation.setDeviceMetricsOverride", **metrics, mobile=phone)
-        self.wait(lambda: self.script("return innerWidth") == width)
 
     def cdp(self, command, **parameters):
         """A command of Chromium's own protocol."""

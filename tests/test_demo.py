@@ -178,6 +178,7 @@ def test_mask_and_photo_lie_on_each_other_in_any_window(page):
     page.has(1)
     for width, height in ((1600, 1000), (900, 600), (1280, 500)):
         page.window(width, height)
+        page.wait(lambda wide=width: page.script("return innerWidth") == wide)
         page.wait(lambda: page.ink((0.3, 0.5))[0] > 0)
         assert min(page.ink((0.21, 0.5), (0.39, 0.5))) > 0
         assert page.ink((0.3, 0.6), (0.5, 0.5), (0.1, 0.5)) == [0, 0, 0]
@@ -266,6 +267,8 @@ def test_phone(page):
     page.has(2)
     page.texts()
     assert page.script("return document.documentElement.scrollWidth") <= 390
+    page.script("scrollTo(0, 0)")
+    assert page.one(".pa-name", "").rect["y"] < 844 - 40  # without scrolling
     page.shot("phone")
     page.script("document.querySelector('.pa-cards').scrollIntoView({block: 'end'})")
     page.shot("phone_texts")

@@ -11,12 +11,13 @@ const WORDS = {
   video: { accept: 'video/*', title: 'Drop a video here', more: 'or click to choose one, or pick the example below' },
   live: { accept: '', title: 'No picture yet', more: 'Start the webcam or a source' },
 };
+const NARROW = window.matchMedia('(max-width: 640px)'), FINGER = window.matchMedia('(pointer: coarse)').matches;
 const TIPS = {
-  point: 'Click on something, or drag a box around it. Right click excludes.',
+  point: FINGER ? 'Tap on something.' : 'Click on something, or drag a box around it. Right click excludes.',
   add: 'Click on what belongs to the selected region, too.',
   exclude: 'Click on what does not belong to the selected region.',
   box: 'Drag a box around something.',
-  brush: 'Paint over something. Right button or Shift erases.',
+  brush: FINGER ? 'Paint over something.' : 'Paint over something. Right button or Shift erases.',
 };
 let view = { size: [1, 1], regions: [], selected: null };
 let tool = 'point', held = null, cursor = null, corner = null, pending = null;
@@ -26,10 +27,11 @@ const tinted = new Map();
 function resize() {
   const [width, height] = view.size;
   // All of the photo is on the screen, with the tools above it and a video's lanes under it, where
-  // the screen is tall enough.
+  // the screen is tall enough; on a phone there is room for the texts.
   const video = props.kind === 'video', above = stage.getBoundingClientRect().top + window.scrollY;
   const left = window.innerHeight - above - (video ? 180 : 48);
-  const room = stage.clientWidth, tall = Math.max(left, window.innerHeight * (video ? 0.45 : 0.62), 260);
+  const least = Math.max(window.innerHeight * (video || NARROW.matches ? 0.42 : 0.62), 260);
+  const room = stage.clientWidth, tall = NARROW.matches ? least : Math.max(left, least);
   const scale = Math.min(room / width, tall / height, 4);
   fit.style.width = `${Math.round(width * scale)}px`;
   fit.style.height = `${Math.round(height * scale)}px`;
