@@ -154,6 +154,20 @@ def test_a_clip_is_followed_from_any_frame_and_described(clip, lock):
     assert result.tracks[0].prompt_frame == 2
 
 
+def test_what_was_followed_is_told_in_another_language(clip):
+    clip.point(BALL, "en")
+    assert list(clip.retell(["caption"], "zh")) == []
+    for _ in clip.follow(["caption"], "en"):
+        pass
+    assert list(clip.retell(["caption"], "en")) == []
+    assert len(list(clip.retell(["recognize", "caption"], "zh"))) == 1
+    result = clip.result()
+    assert result.language == "zh"
+    assert any("\u4e00" <= sign <= "\u9fff" for sign in result.tracks[0].caption)
+    assert result.tracks[0].label == clip.board.entries[0].label
+    assert len(result.tracks[0].points) == NUM_FRAMES
+
+
 def test_a_followed_region_can_be_corrected_on_another_frame(clip):
     clip.point(BALL, "en")
     for _ in clip.follow(["caption"], "en"):

@@ -64,7 +64,9 @@ class Clip:
         self._seen: dict[int, dict[int, TrackPoint]] = {}
         self._followed: dict[int, Entry] = {}
         self._tracks: dict[int, Track] = {}
-        self._stopped, self._language = False, "en"
+        self._stopped, self._language, self._teller = False, "en", object()
+        self._session: VideoSession | None = None
+        self._ids: dict[int, int] = {}
         self.seek(0)
 
     @property
@@ -123,14 +125,38 @@ class Clip:
         entries = self.board.entries
         self._seen = {entry.id: {} for entry in entries}
         self._tracks, self._followed = {}, {entry.id: entry for entry in entries}
+        self._teller = object()
         try:
-            session = self._perceiver.video(self._path)
-            ids = {_add(session, entry): entry.id for entry in entries}
-            yield from self._propagate(session, ids)
+            self._session = session = self._perceiver.video(self._path)
+            self._ids = {_add(session, entry): entry.id for entry in entries}
+            yield from self._propagate(session, self._ids)
             wanted = () if self._stopped else tuple(tasks)
-            yield from self._describe(session, ids, wanted, language)
+            yield from self._describe(session, wanted, language)
         finally:
             self.progress = None
+
+    def retell(self, tasks: Sequence[str], language: str) -> Iterator[None]:
+        """Write other texts of what was followed to its end; a later call ends this one.
+
+        Args:
+            tasks: Which texts.
+            language: "en" or "zh".
+
+        Yields:
+            After each region.
+        """
+        there = [self._followed[entry_id].answer for entry_id in self._tracks]
+        told = not tasks or all(
+            answer.language == language and answer.finished >= {*tasks} for answer in there
+        )
+        if self._session is None or self.progress is not None or self._stopped or told:
+            return
+        self._teller = teller = object()
+        self._language = language
+        for _ in self._describe(self._session, tuple(tasks), language):
+            if self._teller is not teller:
+                return
+            yield
 
     def view(self) -> dict[str, Any]:
         """What the canvas shows over the frame."""
@@ -224,16 +250,17 @@ class Clip:
                 raise
 
     def _describe(
-        self, session: VideoSession, ids: dict[int, int], tasks: tuple[str, ...], language: str
+        self, session: VideoSession, tasks: tuple[str, ...], language: str
     ) -> Iterator[None]:
         writing = Writing.checked(tasks, language, None, 0.0) if tasks else None
-        for track_id, entry_id in ids.items():
+        for track_id, entry_id in self._ids.items():
             if not self._seen[entry_id]:  # stopped before it began
                 continue
             with self._lock:
                 track = session.track(track_id, writing)
             self._tracks[entry_id] = track
             answer = self._followed[entry_id].answer
+            answer.language = language
             for task in tasks:
                 answer.texts[task] = getattr(track, TASK_FIELD[task]) or ""
             answer.started.update(tasks)

@@ -29,7 +29,7 @@ function resize() {
   // All of the photo is on the screen, with the tools above it and a video's lanes under it, where
   // the screen is tall enough; on a phone there is room for the texts.
   const video = props.kind === 'video', above = stage.getBoundingClientRect().top + window.scrollY;
-  const left = window.innerHeight - above - (video ? 180 : 48);
+  const left = window.innerHeight - above - (video ? 230 : 48);
   const least = Math.max(window.innerHeight * (video || NARROW.matches ? 0.42 : 0.62), 260);
   const room = stage.clientWidth, tall = NARROW.matches ? least : Math.max(left, least);
   const scale = Math.min(room / width, tall / height, 4);

@@ -67,6 +67,8 @@ class VideoTab:
         self.timeline.seek(self.on_seek, settings.all, outputs, **QUIET)
         self.cards.choose(self.on_choose, settings.all, outputs, **QUIET)
         self.cards.remove(self.on_remove, settings.all, outputs, **QUIET)
+        for control in (settings.language, settings.tasks):
+            control.input(self.on_settings, settings.all, outputs, **QUIET)
         follow.click(self.on_follow, settings.all, outputs, **QUIET)
         cancel.click(self.on_cancel, None, None, **QUIET)
 
@@ -123,6 +125,17 @@ class VideoTab:
         with self._service.told():
             self._clip(request).board.remove(region_of(sent(event)))
         return self._shown(request, tasks)
+
+    def on_settings(
+        self, request: gr.Request, language: str, tasks: Tasks, model: str
+    ) -> Iterator[Shown]:
+        """Another language or other tasks: what was followed is told anew."""
+        clip = self._service.visitor(request).clip
+        if clip is not None:
+            with self._service.told():
+                for _ in clip.retell(tasks, language):
+                    yield self._shown(request, tasks)
+        yield self._shown(request, tasks)
 
     def on_follow(
         self, request: gr.Request, language: str, tasks: Tasks, model: str
