@@ -179,10 +179,7 @@ class Clip:
                 color=color_hex(position),
                 visible={i: p.visible for i, p in self._seen.get(entry.id, {}).items()},
                 marks=tuple(entry.marks),
-                # One that was corrected since is to be followed and described anew.
-                spans=_spans(self._tracks.get(entry.id))
-                if self._followed.get(entry.id) is entry
-                else (),
+                spans=self._spans(entry),
             )
             for position, entry in enumerate(self.board.entries)
         ]
@@ -217,6 +214,17 @@ class Clip:
         """Stop, and delete the file."""
         self.stop()
         self._path.unlink(missing_ok=True)
+
+    def _spans(self, entry: Entry) -> tuple[CaptionSpan, ...]:
+        """What is said when; a caption of the whole video belongs to where the region is seen."""
+        track = self._tracks.get(entry.id)
+        if track is None or self._followed[entry.id] is not entry:  # it was corrected since
+            return ()
+        seen = [point for point in track.points if point.visible]
+        if track.spans or not track.caption or not seen:
+            return track.spans
+        first, last = seen[0], seen[-1]
+        return (CaptionSpan(first.time_s, last.time_s, first.frame, last.frame, track.caption),)
 
     def _open_frame(self) -> Photo:
         """The frame that is shown, encoded when it is first pointed at."""
@@ -254,7 +262,7 @@ class Clip:
     ) -> Iterator[None]:
         writing = Writing.checked(tasks, language, None, 0.0) if tasks else None
         for track_id, entry_id in self._ids.items():
-            if not self._seen[entry_id]:  # stopped before it began
+            if not self._seen.get(entry_id):  # stopped before it began
                 continue
             with self._lock:
                 track = session.track(track_id, writing)
@@ -277,15 +285,6 @@ def _add(session: VideoSession, entry: Entry) -> int:
     for frame, region in others:
         session.refine(track_id, region.prompt, frame=frame)
     return track_id
-
-
-def _spans(track: Track | None) -> tuple[CaptionSpan, ...]:
-    """What is said when; a caption of the whole video belongs to where the region is seen."""
-    seen = [point for point in track.points if point.visible] if track is not None else []
-    if track is None or track.spans or not track.caption or not seen:
-        return track.spans if track is not None else ()
-    first, last = seen[0], seen[-1]
-    return (CaptionSpan(first.time_s, last.time_s, first.frame, last.frame, track.caption),)
 
 
 def _checked_length(video: VideoFile | FrameList, name: str) -> int:
