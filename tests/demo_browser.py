@@ -1,8 +1,6 @@
 """A headless Chromium at the demo's page, with the moves that its tests make."""
 
-import json
 import os
-import time
 from pathlib import Path
 
 from selenium.webdriver import Chrome, ChromeOptions
@@ -17,6 +15,7 @@ SHOTS = Path(os.environ.get("PERCEIVE_DEMO_SHOTS") or Path(__file__).parents[1] 
 ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900",
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 WAIT_S = 60
 # A click in the page itself, and the milliseconds until its region is drawn.
@@ -34,6 +33,14 @@ new MutationObserver((_, observer) => {
 }).observe(root, {attributes: true});
 fit.dispatchEvent(new PointerEvent('pointerdown', at));
 fit.dispatchEvent(new PointerEvent('pointerup', at));
+"""
+# A mask is a picture of its own, and is drawn when it has been read.
+DRAWN = """
+const done = arguments[0], frame = (next) => requestAnimationFrame(() => setTimeout(next));
+frame(() => frame(() => frame(done)));
+"""
+TOASTS = """
+return [...document.querySelectorAll('.toast-body')].map((toast) => toast.innerText).join('')
 """
 # In one go, as the page may draw the card anew between two questions.
 TEXTS = """
@@ -59,23 +66,28 @@ class Page:
         options = ChromeOptions()
         for argument in ARGUMENTS:
             options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
         self.driver = Chrome(options=options, service=Service(driver_path))
         self.kind = "image"
 
     def load(self, width=1280, height=860, *, dark=False, phone=False):
         """Open the page anew, in a window of this size."""
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1}
-        self.cdp("Emulation.setDeviceMetricsOverride", **metrics, mobile=phone)
+        self.window(width, height, phone=phone)
         self.cdp("Emulation.setTouchEmulationEnabled", enabled=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.cdp("Emulation.setEmulatedMedia", features=[scheme])
         self.driver.get("about:blank")
         self.errors()  # of requests that the last page left open
         self.driver.get(self.address)
+        self.script("performance.setResourceTimingBufferSize(10000)")
         self.kind = "image"
         self.wait(lambda: self.all(".pa-examples button"))
+
+    def window(self, width, height, *, phone=False):
+        """Give the window another size."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1}
+        self.cdp("Emulation.setDeviceMetricsOverride", **metrics, mobile=phone)
 
     def cdp(self, command, **parameters):
         """A command of Chromium's own protocol."""
@@ -207,25 +219,20 @@ class Page:
 
     def warning(self):
         """Wait for a message; its text."""
-        toasts = (By.CSS_SELECTOR, ".toast-body")
-        body = self.wait(lambda: "".join(e.text for e in self.driver.find_elements(*toasts)))
-        for close in self.driver.find_elements(By.CSS_SELECTOR, ".toast-close"):
-            close.click()
+        body = self.wait(lambda: self.script(TOASTS))
+        self.script("document.querySelectorAll('.toast-close').forEach((cross) => cross.click())")
+        self.wait(lambda: not self.script(TOASTS))
         return body
 
     def shot(self, name):
         """Keep a picture of the window."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        time.sleep(0.2)  # a mask is a picture of its own, and is there a moment later
+        self.driver.execute_async_script(DRAWN)
         self.driver.save_screenshot(str(SHOTS / f"{name}.png"))
 
     def requested(self):
-        """Addresses that were asked for since the last call."""
-        messages = (
-            json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")
-        )
-        found = (item.get("params", {}).get("request", {}).get("url") for item in messages)
-        return {url for url in found if url}
+        """Addresses that the page asked for since it was loaded."""
+        return set(self.script("return performance.getEntriesByType('resource').map(e => e.name)"))
 
     def errors(self):
         """What the page complained about since the last call."""

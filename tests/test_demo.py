@@ -77,12 +77,8 @@ def page(browser):
     """The page as a new visitor finds it; it must load nothing from elsewhere and not complain."""
     browser.load()
     yield browser
-    away = {
-        url
-        for url in browser.requested()
-        if not url.startswith((browser.address, "data:", "blob:"))
-    }
-    assert away == set()
+    here = (browser.address, "data:", "blob:")
+    assert {url for url in browser.requested() if not url.startswith(here)} == set()
     assert browser.errors() == []
 
 
@@ -160,6 +156,12 @@ def test_the_keyboard_does_it_all(page):
     page.has(2)
     keys("\ue017")  # Delete
     page.has(1)
+    page.one(".pa-select", "").click()
+    page.wait(lambda: page.driver.find_elements("css selector", ".pa-open"))
+    page.driver.switch_to.active_element.send_keys("\ue017")  # from a card
+    page.has(0)
+    page.driver.switch_to.active_element.send_keys("\ue009z\ue000")
+    page.has(1)
 
 
 def test_everything_is_found_without_pointing(page):
@@ -169,22 +171,21 @@ def test_everything_is_found_without_pointing(page):
     page.shot("everything")
 
 
-@pytest.mark.parametrize("size", [(1600, 1000), (900, 600), (1280, 500)])
-def test_mask_and_photo_lie_on_each_other(page, size):
+def test_mask_and_photo_lie_on_each_other_in_any_window(page):
     page.open(page.downloads / "scene.png")
     page.tool("brush")
     page.drag((0.2, 0.5), (0.4, 0.5))
     page.has(1)
-    page.cdp("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1],
-             deviceScaleFactor=1, mobile=False)  # fmt: skip
-    page.wait(lambda: page.script("return innerWidth") == size[0])
-    page.wait(lambda: page.ink((0.3, 0.5))[0] > 0)
-    assert min(page.ink((0.21, 0.5), (0.39, 0.5))) > 0
-    assert page.ink((0.3, 0.6), (0.5, 0.5), (0.1, 0.5)) == [0, 0, 0]
-    photo, canvas = page.one("img").rect, page.one("canvas").rect
-    assert photo == canvas
-    assert photo["width"] / photo["height"] == pytest.approx(640 / 420, rel=0.01)
-    page.shot(f"window_{size[0]}x{size[1]}")
+    for width, height in ((1600, 1000), (900, 600), (1280, 500)):
+        page.window(width, height)
+        page.wait(lambda wide=width: page.script("return innerWidth") == wide)
+        page.wait(lambda: page.ink((0.3, 0.5))[0] > 0)
+        assert min(page.ink((0.21, 0.5), (0.39, 0.5))) > 0
+        assert page.ink((0.3, 0.6), (0.5, 0.5), (0.1, 0.5)) == [0, 0, 0]
+        photo, canvas = page.one("img").rect, page.one("canvas").rect
+        assert photo == canvas
+        assert photo["width"] / photo["height"] == pytest.approx(640 / 420, rel=0.01)
+        page.shot(f"window_{width}x{height}")
 
 
 @pytest.mark.parametrize(("name", "size_wh"), [("4k", (3840, 2160)), ("portrait", (1080, 2100))])
@@ -240,7 +241,7 @@ def test_bad_files_are_explained(page, folder):
     (folder / "notes.png").write_text("no picture")
     page.one(".pa-file input").send_keys(str(folder / "notes.png"))
     said = page.warning()
-    assert "not an image" in said
+    assert '"notes.png" is not an image' in said
     assert "Traceback" not in said
     assert str(folder) not in said
 
@@ -266,6 +267,8 @@ def test_phone(page):
     page.has(2)
     page.texts()
     assert page.script("return document.documentElement.scrollWidth") <= 390
+    page.script("scrollTo(0, 0)")
+    assert page.one(".pa-name", "").rect["y"] < 844 - 40  # without scrolling
     page.shot("phone")
     page.script("document.querySelector('.pa-cards').scrollIntoView({block: 'end'})")
     page.shot("phone_texts")
@@ -282,9 +285,20 @@ def test_a_video_is_followed_and_saved(page, folder):
     page.wait(lambda: state.get_attribute("data-state") == "followed")
     lane = page.wait(lambda: page.one("svg", "#pa-timeline "))
     assert "visible" in lane.get_attribute("aria-label")
+    span = page.one(".pa-spans button", "#pa-timeline ")
+    told = page.one(".pa-spans p", "#pa-timeline ")
+    assert not told.is_displayed()
     page.one("input", "#pa-timeline ").send_keys("\ue010")  # End
     page.wait(lambda: state.get_attribute("data-frame") == str(FRAMES - 1))
+    page.script("arguments[0].focus()", span)
+    assert span.text in told.text
     page.shot("video_followed")
+    span.send_keys("\ue007")  # Enter
+    page.wait(lambda: state.get_attribute("data-frame") == span.get_attribute("data-from"))
+    assert span.get_attribute("aria-current") == "true"
+    assert page.driver.switch_to.active_element == span
+    span.send_keys("\ue00c")  # Escape
+    page.wait(lambda: not told.is_displayed())
     result = json.loads(page.download("save_video-JSON", "regions.json").read_text("utf-8"))
     jsonschema.validate(result, SCHEMA)
     assert len(result["regions"][0]["track"]) == FRAMES

@@ -143,7 +143,10 @@ def test_a_clip_is_followed_from_any_frame_and_described(clip, lock):
     (lane,) = clip.lanes()
     assert sorted(lane.visible) == list(range(NUM_FRAMES))
     assert lane.marks == (2,)
-    assert lane.caption
+    (span,) = lane.spans
+    assert span.text == clip.board.entries[0].answer.texts["caption"]
+    there = [index for index, visible in lane.visible.items() if visible]
+    assert (span.start_frame, span.end_frame) == (min(there), max(there))
     if lane.visible[0]:
         assert len(clip.view()["regions"]) == 1
     result = clip.result()
@@ -151,16 +154,32 @@ def test_a_clip_is_followed_from_any_frame_and_described(clip, lock):
     assert result.tracks[0].prompt_frame == 2
 
 
+def test_what_was_followed_is_told_in_another_language(clip):
+    clip.point(BALL, "en")
+    assert list(clip.retell(["caption"], "zh")) == []
+    for _ in clip.follow(["caption"], "en"):
+        pass
+    assert list(clip.retell(["caption"], "en")) == []
+    assert len(list(clip.retell(["recognize", "caption"], "zh"))) == 1
+    result = clip.result()
+    assert result.language == "zh"
+    assert any("\u4e00" <= sign <= "\u9fff" for sign in result.tracks[0].caption)
+    assert result.tracks[0].label == clip.board.entries[0].label
+    assert len(result.tracks[0].points) == NUM_FRAMES
+
+
 def test_a_followed_region_can_be_corrected_on_another_frame(clip):
     clip.point(BALL, "en")
-    for _ in clip.follow([], "en"):
+    for _ in clip.follow(["caption"], "en"):
         pass
+    assert clip.lanes()[0].spans
     clip.seek(3)
     clip.board.select(0)
     clip.point({"type": "click", "xy": [50, 96], "positive": True, "join": True}, "en")
     (entry,) = clip.board.entries
     assert sorted(entry.marks) == [0, 3]
     assert isinstance(entry.marks[3].prompt, Points)
+    assert clip.lanes()[0].spans == ()  # of what it was before
     for _ in clip.follow([], "en"):
         pass
     assert clip.result().tracks[0].prompt == Box(30, 80, 66, 112)

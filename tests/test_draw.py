@@ -80,6 +80,13 @@ def test_a_mask_prompt_is_outlined() -> None:
     assert (drawn[148:153, 10:60] == 255).any()
 
 
+def test_a_mask_that_is_its_own_answer_is_outlined_once() -> None:
+    box_xyxy = (100, 40, 200, 120)
+    prompt = {"type": "mask", "mask": encode_rle(rectangle(240, 320, box_xyxy))}
+    drawn = draw_one(blank(240, 320), box_xyxy, prompt)
+    assert not (drawn == 255).all(axis=2).any()  # prompts are white
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 50), (200, 3000), (7, 5)])
 def test_any_image_size_can_be_drawn_on(shape: tuple[int, int]) -> None:
     height, width = shape

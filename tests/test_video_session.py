@@ -40,7 +40,7 @@ def test_a_prompt_in_the_middle_is_followed_both_ways(pam):
     session = pam.video(FRAMES)
     session.add(FIRST, frame=7)
     order = [frame.index for frame, _ in session.propagate()]
-    assert order == [*range(7, 20), *range(7, -1, -1)]
+    assert order == [*range(7, 20), *range(6, -1, -1)]
     track = session.track(0)
     assert track.frames.tolist() == list(range(20))
     forward = pam.video(FRAMES[7:]).perceive(FIRST, tasks=SEGMENT)
@@ -49,6 +49,13 @@ def test_a_prompt_in_the_middle_is_followed_both_ways(pam):
     backward = pam.video(FRAMES[7::-1]).perceive(FIRST, tasks=SEGMENT)
     agree = [(track.masks[7 - i] == backward.masks[i]).mean() for i in range(8)]
     assert min(agree) > 0.999
+
+
+def test_each_region_comes_once_with_each_frame(pam):
+    session = pam.video(FRAMES[:8])
+    ids = [session.add(FIRST, frame=2), session.add(SECOND, frame=5), session.add(FIRST, frame=5)]
+    seen = [(frame.index, i) for frame, points in session.propagate() for i in points]
+    assert sorted(seen) == [(index, i) for index in range(8) for i in ids]
 
 
 def test_several_regions_are_followed_as_if_alone(pam):

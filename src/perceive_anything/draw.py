@@ -121,8 +121,9 @@ def draw_regions(
             color_ids=np.array(drawn),
             labels=_drawable([labels[index] for index in drawn], drawn),
         )
-    for prompt in prompts:
-        scene = _draw_prompt(sv, scene, sizes, prompt)
+    for mask, prompt in zip(masks, prompts, strict=True):
+        if not _is_its_own_answer(prompt, mask):
+            scene = _draw_prompt(sv, scene, sizes, prompt)
     return np.ascontiguousarray(scene[..., ::-1])
 
 
@@ -229,6 +230,11 @@ def _draw_found(
     )
     labelled: npt.NDArray[np.uint8] = annotator.annotate(scene, found, labels=labels)
     return labelled
+
+
+def _is_its_own_answer(prompt: Mapping[str, Any], mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether a mask prompt is the region itself, whose outline is there already."""
+    return "mask" in prompt and np.array_equal(decode_rle(prompt["mask"]), mask)
 
 
 def _draw_prompt(

@@ -54,8 +54,8 @@ def serve(
     from perceive_anything.demo.models import Models
 
     known = Models(models, load)
-    known.get(models[0])
     _check_port(host, port)
+    known.get(models[0])
     with tempfile.TemporaryDirectory(prefix="perceive-demo-") as folder:
         # Gradio reads these when it is imported.
         os.environ["GRADIO_TEMP_DIR"] = folder

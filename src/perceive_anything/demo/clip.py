@@ -21,7 +21,7 @@ from perceive_anything.errors import MediaError, PromptError
 from perceive_anything.results import Region
 from perceive_anything.sessions.regions import Writing
 from perceive_anything.tasks import TASK_FIELD
-from perceive_anything.tracks import VideoResult
+from perceive_anything.tracks import CaptionSpan, VideoResult
 from perceive_anything.types import Mask
 from perceive_anything.video import open_video
 
@@ -64,7 +64,9 @@ class Clip:
         self._seen: dict[int, dict[int, TrackPoint]] = {}
         self._followed: dict[int, Entry] = {}
         self._tracks: dict[int, Track] = {}
-        self._stopped, self._language = False, "en"
+        self._stopped, self._language, self._teller = False, "en", object()
+        self._session: VideoSession | None = None
+        self._ids: dict[int, int] = {}
         self.seek(0)
 
     @property
@@ -123,14 +125,38 @@ class Clip:
         entries = self.board.entries
         self._seen = {entry.id: {} for entry in entries}
         self._tracks, self._followed = {}, {entry.id: entry for entry in entries}
+        self._teller = object()
         try:
-            session = self._perceiver.video(self._path)
-            ids = {_add(session, entry): entry.id for entry in entries}
-            yield from self._propagate(session, ids)
+            self._session = session = self._perceiver.video(self._path)
+            self._ids = {_add(session, entry): entry.id for entry in entries}
+            yield from self._propagate(session, self._ids)
             wanted = () if self._stopped else tuple(tasks)
-            yield from self._describe(session, ids, wanted, language)
+            yield from self._describe(session, wanted, language)
         finally:
             self.progress = None
+
+    def retell(self, tasks: Sequence[str], language: str) -> Iterator[None]:
+        """Write other texts of what was followed to its end; a later call ends this one.
+
+        Args:
+            tasks: Which texts.
+            language: "en" or "zh".
+
+        Yields:
+            After each region.
+        """
+        there = [self._followed[entry_id].answer for entry_id in self._tracks]
+        told = not tasks or all(
+            answer.language == language and answer.finished >= {*tasks} for answer in there
+        )
+        if self._session is None or self.progress is not None or self._stopped or told:
+            return
+        self._teller = teller = object()
+        self._language = language
+        for _ in self._describe(self._session, tuple(tasks), language):
+            if self._teller is not teller:
+                return
+            yield
 
     def view(self) -> dict[str, Any]:
         """What the canvas shows over the frame."""
@@ -153,8 +179,7 @@ class Clip:
                 color=color_hex(position),
                 visible={i: p.visible for i, p in self._seen.get(entry.id, {}).items()},
                 marks=tuple(entry.marks),
-                caption=entry.answer.texts.get("caption", ""),
-                spans=self._tracks[entry.id].spans if entry.id in self._tracks else (),
+                spans=self._spans(entry),
             )
             for position, entry in enumerate(self.board.entries)
         ]
@@ -190,6 +215,17 @@ class Clip:
         self.stop()
         self._path.unlink(missing_ok=True)
 
+    def _spans(self, entry: Entry) -> tuple[CaptionSpan, ...]:
+        """What is said when; a caption of the whole video belongs to where the region is seen."""
+        track = self._tracks.get(entry.id)
+        if track is None or self._followed[entry.id] is not entry:  # it was corrected since
+            return ()
+        seen = [point for point in track.points if point.visible]
+        if track.spans or not track.caption or not seen:
+            return track.spans
+        first, last = seen[0], seen[-1]
+        return (CaptionSpan(first.time_s, last.time_s, first.frame, last.frame, track.caption),)
+
     def _open_frame(self) -> Photo:
         """The frame that is shown, encoded when it is first pointed at."""
         if self._photo is None:
@@ -222,16 +258,17 @@ class Clip:
                 raise
 
     def _describe(
-        self, session: VideoSession, ids: dict[int, int], tasks: tuple[str, ...], language: str
+        self, session: VideoSession, tasks: tuple[str, ...], language: str
     ) -> Iterator[None]:
         writing = Writing.checked(tasks, language, None, 0.0) if tasks else None
-        for track_id, entry_id in ids.items():
-            if not self._seen[entry_id]:  # stopped before it began
+        for track_id, entry_id in self._ids.items():
+            if not self._seen.get(entry_id):  # stopped before it began
                 continue
             with self._lock:
                 track = session.track(track_id, writing)
             self._tracks[entry_id] = track
             answer = self._followed[entry_id].answer
+            answer.language = language
             for task in tasks:
                 answer.texts[task] = getattr(track, TASK_FIELD[task]) or ""
             answer.started.update(tasks)

@@ -5,8 +5,8 @@ Knows Gradio's components and events; what they do is the business of `photo`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -71,7 +71,7 @@ class ImageTab:
         with self._service.told():
             path, name = uploaded(sent(event), self._service.folder)
             try:
-                array = read_photo(path.read_bytes())
+                array = read_photo(path)
             finally:
                 path.unlink()
             self._put(request, array, name, model)
@@ -206,14 +206,14 @@ def _example(number: object) -> Example:
     raise PromptError("there is no such example.\n  Pick one that is shown.", code="prompt_syntax")
 
 
-def read_photo(content: bytes) -> Pixels:
+def read_photo(path: Path) -> Pixels:
     """A photo as uint8 (H, W, 3).
 
     Raises:
         MediaError: It is no picture, or too large for the demo.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(path) as picture:
             width, height = picture.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         width = height = 0  # `load_image` says what is wrong with it
@@ -223,4 +223,4 @@ def read_photo(content: bytes) -> Pixels:
             f"  The demo takes up to {MAX_PHOTO_PX // 10**6} million; scale it down.",
             code="image_size",
         )
-    return load_image(content)
+    return load_image(path)

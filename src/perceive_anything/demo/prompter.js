@@ -11,12 +11,13 @@ const WORDS = {
   video: { accept: 'video/*', title: 'Drop a video here', more: 'or click to choose one, or pick the example below' },
   live: { accept: '', title: 'No picture yet', more: 'Start the webcam or a source' },
 };
+const NARROW = window.matchMedia('(max-width: 640px)'), FINGER = window.matchMedia('(pointer: coarse)').matches;
 const TIPS = {
-  point: 'Click on something, or drag a box around it. Right click excludes.',
+  point: FINGER ? 'Tap on something.' : 'Click on something, or drag a box around it. Right click excludes.',
   add: 'Click on what belongs to the selected region, too.',
   exclude: 'Click on what does not belong to the selected region.',
   box: 'Drag a box around something.',
-  brush: 'Paint over something. Right button or Shift erases.',
+  brush: FINGER ? 'Paint over something.' : 'Paint over something. Right button or Shift erases.',
 };
 let view = { size: [1, 1], regions: [], selected: null };
 let tool = 'point', held = null, cursor = null, corner = null, pending = null;
@@ -25,9 +26,12 @@ const tinted = new Map();
 // --- geometry -------------------------------------------------------------------------------
 function resize() {
   const [width, height] = view.size;
-  // All of the photo is on the screen, with the tools above it, where the screen is tall enough.
-  const above = stage.getBoundingClientRect().top + window.scrollY;
-  const room = stage.clientWidth, tall = Math.max(window.innerHeight - above - 48, window.innerHeight * 0.62, 260);
+  // All of the photo is on the screen, with the tools above it and a video's lanes under it, where
+  // the screen is tall enough; on a phone there is room for the texts.
+  const video = props.kind === 'video', above = stage.getBoundingClientRect().top + window.scrollY;
+  const left = window.innerHeight - above - (video ? 230 : 48);
+  const least = Math.max(window.innerHeight * (video || NARROW.matches ? 0.42 : 0.62), 260);
+  const room = stage.clientWidth, tall = NARROW.matches ? least : Math.max(left, least);
   const scale = Math.min(room / width, tall / height, 4);
   fit.style.width = `${Math.round(width * scale)}px`;
   fit.style.height = `${Math.round(height * scale)}px`;
@@ -259,8 +263,12 @@ function pressed(event) {
   if (event.key in ARROWS) move(ARROWS[event.key], event.shiftKey);
   else if (event.key === 'Enter') enter(event.shiftKey);
   else if (event.key === 'Escape' && (held || corner)) { held = null; corner = null; }
-  else if (event.key === 'Escape') act({ type: 'choose', region: null });
-  else if (event.key === 'Delete' || event.key === 'Backspace') act({ type: 'remove', region: view.selected });
+  else if (event.key === 'Escape' && props.kind !== 'live') act({ type: 'choose', region: null });
+  else return false;
+  return true;
+}
+function edited(event) {
+  if (event.key === 'Delete' || event.key === 'Backspace') act({ type: 'remove', region: view.selected });
   else if (event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey)) act({ type: 'undo' });
   else return false;
   return true;
@@ -270,6 +278,12 @@ stage.addEventListener('keydown', (event) => {
   event.preventDefault();
   draw();
 });
+if (props.kind !== 'live') {
+  document.addEventListener('keydown', (event) => { // also from a card or a tool
+    const typing = event.target.closest('textarea, input:not([type=range], [type=checkbox], [type=radio], [type=file])');
+    if (!fit.hidden && element.offsetParent && !typing && edited(event)) event.preventDefault();
+  });
+}
 stage.addEventListener('focus', draw);
 stage.addEventListener('blur', draw);
 

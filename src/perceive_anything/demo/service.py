@@ -31,7 +31,7 @@ SAVE_JS = """(file) => {
   link.download = file.orig_name;
   link.click();
 }"""
-LOST = "Open it again: what a page shows is freed after half an hour without use."
+LOST = "Open one; what a page shows is freed after half an hour without use."
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from perceive_anything.demo import cards
-from perceive_anything.demo.live import Live
+from perceive_anything.demo.live import LIVE_PX, Live
 from perceive_anything.demo.prompter import prompter, region_of, sent
 from perceive_anything.demo.service import QUIET, Service, Settings
 from perceive_anything.errors import OptionError, PromptError
@@ -23,6 +23,10 @@ EMPTY = (
     "written here, event by event."
 )
 EVERY_S, WEBCAM_LIMIT_S = 0.15, 600
+# As large as what is shown. By default Gradio asks for 1920x1440, and the browser has no time for
+# anything but packing pictures.
+IDEAL = {"width": {"ideal": LIVE_PX}, "height": {"ideal": LIVE_PX * 3 // 4}}
+CAMERA = gr.WebcamOptions(mirror=False, constraints={"video": IDEAL})
 
 
 class StreamTab:
@@ -50,7 +54,7 @@ class StreamTab:
                         stop = gr.Button("Stop", elem_id="pa-stop")
                 webcam = gr.Image(
                     sources="webcam", streaming=True, type="numpy", label="Your webcam", height=240,
-                    elem_id="pa-webcam", webcam_options=gr.WebcamOptions(mirror=False),
+                    elem_id="pa-webcam", webcam_options=CAMERA,
                 )  # fmt: skip
                 self.events = gr.HTML(
                     f'<p class="pa-hint">{EMPTY}</p>',

@@ -1,10 +1,16 @@
 // Scrubbing: the newest position is asked for, one request at a time. Lanes come as HTML.
 const root = element.querySelector('.pa-timeline'), input = element.querySelector('input');
 const output = element.querySelector('output'), progress = element.querySelector('.pa-progress');
-let asked = null, waiting = false;
+const lanes = element.querySelector('.pa-lanes');
+let asked = null, waiting = false, drawn = '';
 function label(frame) {
   const { frames, fps } = props.value;
   output.textContent = `${(frame / fps).toFixed(2)} s · ${frame}/${frames - 1}`;
+  lanes.style.setProperty('--at', (frame + 0.5) / frames);
+  lanes.querySelectorAll('[data-from]').forEach((span) => {
+    const current = frame >= Number(span.dataset.from) && frame <= Number(span.dataset.to);
+    span.setAttribute('aria-current', String(current));
+  });
 }
 function ask() {
   if (waiting || asked === null) return;
@@ -12,10 +18,18 @@ function ask() {
   trigger('seek', { frame: asked });
   asked = null;
 }
-input.addEventListener('input', () => {
-  asked = Number(input.value);
-  label(asked);
+function seek(frame) {
+  input.value = asked = frame;
+  label(frame);
   ask();
+}
+input.addEventListener('input', () => seek(Number(input.value)));
+lanes.addEventListener('click', (event) => {
+  const span = event.target.closest('[data-from]');
+  if (span) seek(Number(span.dataset.from));
+});
+lanes.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') document.activeElement.blur(); // what it says goes away
 });
 function show() {
   const value = props.value;
@@ -23,11 +37,9 @@ function show() {
   if (root.hidden) return;
   input.max = value.frames - 1;
   waiting = false;
-  if (asked === null) {
-    input.value = value.frame;
-    label(value.frame);
-  }
-  element.querySelector('.pa-lanes').innerHTML = value.lanes;
+  if (value.lanes !== drawn) lanes.innerHTML = drawn = value.lanes; // else the focus would be lost
+  if (asked === null) input.value = value.frame;
+  label(Number(input.value));
   progress.hidden = value.progress === null;
   progress.firstElementChild.style.width = `${100 * (value.progress || 0)}%`;
   progress.setAttribute('aria-valuenow', Math.round(100 * (value.progress || 0)));

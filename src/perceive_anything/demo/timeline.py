@@ -29,15 +29,13 @@ class Lane:
         color: As "#rrggbb".
         visible: Whether it is there, by number of the frame; frames that were not seen are missing.
         marks: Frames that were pointed at.
-        caption: What it does.
-        spans: Captions of parts of the video.
+        spans: What it does when.
     """
 
     name: str
     color: str
     visible: Mapping[int, bool]
     marks: Sequence[int] = ()
-    caption: str = ""
     spans: Sequence[CaptionSpan] = ()
 
 
@@ -72,28 +70,32 @@ def _lane(lane: Lane, num_frames: int) -> str:
         f'fill-opacity="{1 if there else 0.5}"><title>{_title(first, last, there)}</title></rect>'
         for first, last, there in runs(lane.visible)
     ]
-    for span in lane.spans:
-        frames = span.end_frame - span.start_frame + 1
-        bars.append(
-            f'<rect class="pa-span" x="{span.start_frame}" y="0" width="{frames}" height="14" '
-            f'fill="none" stroke="#fff" stroke-width="2" vector-effect="non-scaling-stroke">'
-            f"<title>{escape(span.text)}</title></rect>"
-        )
     for frame in lane.marks:
         bars.append(f'<path class="pa-mark" d="M{frame + 0.5} 0V14"/>')
     return (
         f'<div class="pa-lane" style="--region: {lane.color}"><p><i class="pa-dot"></i>'
-        f"<b>{escape(lane.name)}</b><span>{_said(lane)}</span></p>"
+        f"<b>{escape(lane.name)}</b></p>"
         f'<svg viewBox="0 0 {num_frames} 14" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(_summary(lane))}">{"".join(bars)}</svg></div>'
+        f'aria-label="{escape(_summary(lane))}">{"".join(bars)}</svg>'
+        f"{_captions(lane, num_frames)}</div>"
     )
 
 
-def _said(lane: Lane) -> str:
+def _captions(lane: Lane, num_frames: int) -> str:
+    """Buttons under the bar, each as long as its caption's part of the video."""
     if not lane.spans:
-        return escape(lane.caption)
-    return "<br>".join(
-        f"{span.start_s:.1f}–{span.end_s:.1f} s: {escape(span.text)}" for span in lane.spans
+        return ""
+    items = "".join(_caption(span, num_frames) for span in lane.spans)
+    return f'<ol class="pa-spans" aria-label="Captions of {escape(lane.name)}">{items}</ol>'
+
+
+def _caption(span: CaptionSpan, num_frames: int) -> str:
+    left, end = span.start_frame / num_frames, (span.end_frame + 1) / num_frames
+    when, text = f"{span.start_s:.1f}–{span.end_s:.1f} s", escape(span.text)
+    return (
+        f'<li><button type="button" data-from="{span.start_frame}" data-to="{span.end_frame}" '
+        f'aria-label="{when}: {text}" style="left: {left:.2%}; width: {end - left:.2%}">{text}'
+        f'</button><p aria-hidden="true"><time>{when}</time>{text}</p></li>'
     )
 
 

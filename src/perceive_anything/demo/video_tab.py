@@ -67,6 +67,8 @@ class VideoTab:
         self.timeline.seek(self.on_seek, settings.all, outputs, **QUIET)
         self.cards.choose(self.on_choose, settings.all, outputs, **QUIET)
         self.cards.remove(self.on_remove, settings.all, outputs, **QUIET)
+        for control in (settings.language, settings.tasks):
+            control.input(self.on_settings, settings.all, outputs, **QUIET)
         follow.click(self.on_follow, settings.all, outputs, **QUIET)
         cancel.click(self.on_cancel, None, None, **QUIET)
 
@@ -76,7 +78,7 @@ class VideoTab:
         """A file was uploaded."""
         with self._service.told():
             upload, name = uploaded(sent(event), self._service.folder)
-            path = self._own_path(upload.suffix)
+            path = self._own_path(upload.name)
             shutil.move(upload, path)
             self._put(request, path, name, model)
         return self._shown(request, tasks, frame=True)
@@ -86,7 +88,7 @@ class VideoTab:
     ) -> Shown:
         """The example was picked."""
         with self._service.told():
-            self._put(request, write_clip(self._own_path(".mp4")), "example clip", model)
+            self._put(request, write_clip(self._own_path("clip.mp4")), "example clip", model)
         return self._shown(request, tasks, frame=True)
 
     def on_act(
@@ -124,6 +126,17 @@ class VideoTab:
             self._clip(request).board.remove(region_of(sent(event)))
         return self._shown(request, tasks)
 
+    def on_settings(
+        self, request: gr.Request, language: str, tasks: Tasks, model: str
+    ) -> Iterator[Shown]:
+        """Another language or other tasks: what was followed is told anew."""
+        clip = self._service.visitor(request).clip
+        if clip is not None:
+            with self._service.told():
+                for _ in clip.retell(tasks, language):
+                    yield self._shown(request, tasks)
+        yield self._shown(request, tasks)
+
     def on_follow(
         self, request: gr.Request, language: str, tasks: Tasks, model: str
     ) -> Iterator[Shown]:
@@ -153,8 +166,8 @@ class VideoTab:
             return self._service.save(name, lambda path: result.save(path, clip.video))
         return None
 
-    def _own_path(self, suffix: str) -> Path:
-        return Path(tempfile.mkdtemp(dir=self._service.folder)) / f"clip{suffix}"
+    def _own_path(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._service.folder)) / name
 
     def _put(self, request: gr.Request, path: Path, name: str, model: str) -> None:
         visitor, models = self._service.visitor(request), self._service.models

@@ -164,7 +164,9 @@ class VideoSession:
         consuming to cancel, what was seen until then is kept.
 
         Yields:
-            Each processed frame and what is seen of each followed region, by id.
+            A frame and what is seen of regions there, by id. Each region comes once with each
+            frame; a frame comes twice only if it lies after the first prompt of one region and
+            before that of another.
 
         Raises:
             MediaError: The video cannot be read to its end; what came before it is kept.
@@ -188,7 +190,12 @@ class VideoSession:
         before = max(region.first for region in waiting.values())
         if before > 0:
             tracker = Tracker(self._model.sam, reverse=True)
-            yield from self._follow(waiting, self.source.frames_backward(before), tracker)
+            for frame, points in self._follow(
+                waiting, self.source.frames_backward(before), tracker
+            ):
+                new = {i: p for i, p in points.items() if not frame.index == waiting[i].first < end}
+                if new:
+                    yield frame, new
         for region in waiting.values():
             region.current = True
         if broken is not None:
