@@ -1,7 +1,9 @@
 """Training: prompts, losses and packing by hand; the loop resumes; a whole run on tiny packs."""
 
 import json
+import os
 import random
+import signal
 import zlib
 from copy import deepcopy
 from pathlib import Path
@@ -142,9 +144,11 @@ def losses(folder):
     return [row["mse"] for row in rows]
 
 
+LINEAR = {"steps": 12, "learning_rate": 0.1, "rows": 1, "per_row": 1, "log_every": 1}
+
+
 def linear(folder, stop_before=None, **changes):
-    settings = {"steps": 12, "learning_rate": 0.1, "rows": 1, "per_row": 1, "log_every": 1}
-    config = StageConfig(**settings | changes)
+    config = StageConfig(**LINEAR | changes)
     stage = LinearStage(stop_before)
     train_stage(stage, config, folder, report=lambda _: None)
     return stage
@@ -162,6 +166,26 @@ def test_a_resumed_run_gives_the_losses_of_a_straight_one(tmp_path, changes):
     assert torch.equal(resumed.layer.weight, straight.layer.weight)
     far, near = ((1 - s.layer.weight).norm() for s in (LinearStage(), straight))
     assert near < 0.7 * far
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_after_its_step_and_loses_none(tmp_path, number):
+    straight, said = linear(tmp_path / "straight"), []
+
+    class Signalled(LinearStage):
+        def forward(self, batch):
+            if not said:
+                os.kill(os.getpid(), number)
+            return super().forward(batch)
+
+    folder, before = tmp_path / "stopped", signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(Signalled(), StageConfig(**LINEAR), folder, report=said.append)
+    assert said[-1] == "stopped after step 0; the same command goes on from there"
+    assert signal.getsignal(number) is before
+    resumed = linear(folder)
+    assert losses(folder) == losses(tmp_path / "straight")
+    assert torch.equal(resumed.layer.weight, straight.layer.weight)
 
 
 def test_a_step_is_the_mean_over_all_its_rows(tmp_path):

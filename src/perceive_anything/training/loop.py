@@ -32,6 +32,7 @@ from perceive_anything.training.checkpoint import (
 )
 from perceive_anything.training.config import StageConfig
 from perceive_anything.training.stage import Stage, to_device
+from perceive_anything.training.stopping import StopRequest
 from perceive_anything.training.zero import load_zero, save_zero, set_up_zero, uses_zero
 
 if TYPE_CHECKING:
@@ -93,9 +94,11 @@ def train_stage(
 
     Raises:
         ConfigError: The batches of a step cannot be shared out among the processes.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the steps until then are in the checkpoint.
     """
     loop = _Loop(stage, settings, folder, accelerator or make_accelerator(), facts or {}, report)
-    loop.run()
+    with StopRequest(loop.report) as stop:
+        loop.run(stop)
 
 
 class _Loop:
@@ -133,7 +136,7 @@ class _Loop:
         )
         self.learning = Learning(parameters, self.optimizer.optimizer, averages)
 
-    def run(self) -> None:
+    def run(self, stop: StopRequest) -> None:
         settings, accelerator = self.settings, self.accelerator
         start = self._load()
         self._forget_rows_after(start)
@@ -153,9 +156,13 @@ class _Loop:
             terms, norm = self._step(step, batches)
             if step % settings.log_every == 0 or step == settings.steps - 1:
                 self._log(step, terms, norm, time.monotonic() - began, start)
-            if self._due(saved):
+            late, stopped = self._due(saved, stop)
+            if late or stopped:
                 self._save(step + 1)
                 saved = time.monotonic()
+            if stopped:
+                self.report(f"stopped after step {step}; the same command goes on from there")
+                raise KeyboardInterrupt
         if start < settings.steps:
             self._save(settings.steps)
         for name, average in self.learning.averages.items():
@@ -204,11 +211,12 @@ class _Loop:
         for name, average in self.learning.averages.items():
             average.lerp_(self.learning.parameters[name].detach(), 1 - self.settings.ema)
 
-    def _due(self, saved: float) -> bool:
-        """Whether it is time for a checkpoint, by the main process's clock."""
+    def _due(self, saved: float, stop: StopRequest) -> tuple[bool, bool]:
+        """Whether it is time for a checkpoint, by the main process's clock, and to stop."""
         late = time.monotonic() - saved > self.settings.checkpoint_every_s
-        flag = torch.tensor(int(late and self.accelerator.is_main_process))
-        return bool(self.accelerator.reduce(flag.to(self.accelerator.device), "sum"))
+        flags = torch.tensor([late and self.accelerator.is_main_process, stop.asked]).int()
+        late, stopped = self.accelerator.reduce(flags.to(self.accelerator.device), "sum").tolist()
+        return bool(late), bool(stopped)
 
     def _load(self) -> int:
         if uses_zero(self.accelerator):
