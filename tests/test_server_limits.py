@@ -112,3 +112,26 @@ def test_a_session_whose_maker_left_is_not_kept():
         asking.join()
         time.sleep(0.5)
         assert "perceive_sessions 0\n" in httpx.get(f"{url}/metrics").text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_that_are_not_finished_in_time_are_told(stream, caplog):
+    told = []
+    many = {"image": CAT_URI, "prompts": [BOX] * 64, "stream": stream, "max_new_tokens": 1000}
+
+    def ask():
+        told.append(httpx.post(f"{url}/v1/regions", json=many, timeout=60))
+
+    with serving(toy(), shutdown_s=0.2) as url:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while "perceive_batches_total 1\n" not in httpx.get(f"{url}/metrics").text:
+            time.sleep(0.02)
+    asking.join()
+    (answer,) = told
+    if stream:
+        assert answer.text.rstrip().rpartition("event: ")[2].startswith("error")
+        assert "server_stopping" in answer.text
+    else:
+        refusal(answer, 503, "server_stopping")
+    assert "Exception in ASGI application" not in caplog.text

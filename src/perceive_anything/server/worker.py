@@ -134,11 +134,15 @@ class Worker:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def halt(self) -> None:
         """End after the current step; what waits is told that the server stops."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
+
+    def stop(self) -> None:
+        """Halt, and wait for the end."""
+        self.halt()
         self._thread.join()
 
     async def call(self, function: Callable[[], T]) -> T:
