@@ -24,6 +24,7 @@ from perceive_anything.server.settings import ServerSettings
 from perceive_anything.video_writer import VideoWriter
 
 CAT = data.chelsea()  # 451 x 300
+SLACK_MIB = 60  # between two levels of a server that holds the same
 BOX = {"type": "box", "box": [5, 5, 446, 296]}
 
 
@@ -96,6 +97,18 @@ class Process:
         status = Path(f"/proc/{self.process.pid}/statm").read_text("ascii")
         return int(status.split()[1]) * 4096 / 2**20
 
+    def settled_mib(self, level=0.0):
+        """The least resident set within some seconds, in which freed memory goes back.
+
+        Args:
+            level: Below it there is nothing to wait for.
+        """
+        began, least = time.monotonic(), self.resident_mib
+        while time.monotonic() - began < 6 and least > level:
+            time.sleep(0.2)
+            least = min(least, self.resident_mib)
+        return least
+
     def stop(self):
         """What it wrote to stderr."""
         self.process.terminate()
@@ -108,6 +121,26 @@ class Process:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+
+class Watch:
+    """The largest resident set while inside."""
+
+    def __init__(self, process):
+        self._process, self.peak_mib, self._done = process, 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self):
+        while not self._done.wait(0.1):
+            self.peak_mib = max(self.peak_mib, self._process.resident_mib)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
 
 
 def clip(path, num_frames=10, size_wh=(96, 64)):

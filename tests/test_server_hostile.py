@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import struct
@@ -15,9 +16,22 @@ import numpy as np
 import pytest
 
 from perceive_anything.server.guard import Guard
+from perceive_anything.server.memory import Budget
 from perceive_anything.server.metrics import Metrics
 from perceive_anything.server.settings import ServerSettings
-from servers import BOX, CAT_PNG, CAT_URI, Process, png, refusal, serving, toy, uri
+from servers import (
+    BOX,
+    CAT_PNG,
+    CAT_URI,
+    SLACK_MIB,
+    Process,
+    Watch,
+    png,
+    refusal,
+    serving,
+    toy,
+    uri,
+)
 
 JSON = {"Content-Type": "application/json"}
 ZEROS = bytes(10_000_000)
@@ -54,11 +68,16 @@ def is_well(process):
     assert region["label"] == "cat"
 
 
-def waiting(process):
+def number_of(process, name):
     text = httpx.get(f"{process.url}/metrics").text
-    return int(
-        next(line for line in text.splitlines() if line.startswith("perceive_waiting "))[17:]
-    )
+    return float(re.search(rf"^perceive_{name} (.*)$", text, re.MULTILINE)[1])
+
+
+def until_nobody_waits(process):
+    began = time.monotonic()
+    while number_of(process, "waiting"):
+        assert time.monotonic() - began < 15
+        time.sleep(0.1)
 
 
 def chunk(name, data):
@@ -72,23 +91,41 @@ def bomb(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_memory_comes_back_to_its_level(process):
-    """Everything below that is large, again and again: the second half adds nothing."""
-    is_well(process)
+def assault(process):
+    """Everything below that is large, at once or slowly, and people who leave."""
     boxes = json.dumps({"image": CAT_URI, "prompts": [BOX] * 100_000})
     dark = png(np.zeros((3000, 5000), np.uint8))
-    sizes = []
-    for _ in range(4):
-        refusal(post(process, files={"image": ZEROS}), 415, "file_unreadable")
-        refusal(post(process, content=ZEROS, headers=JSON), 400, "bad_body")
-        refusal(post(process, content=boxes, headers=JSON), 422, "bad_request")
-        refusal(post(process, "/v1/sessions", files={"video": ZEROS}), 415, "file_unreadable")
-        found = post(process, files={"image": dark}, data={"request": json.dumps(
-            {"prompts": [BOX], "tasks": ["segment"]})})  # fmt: skip
-        assert found.status_code == 200
+    refusal(post(process, files={"image": ZEROS}), 415, "file_unreadable")
+    refusal(post(process, content=ZEROS, headers=JSON), 400, "bad_body")
+    refusal(post(process, content=boxes, headers=JSON), 422, "bad_request")
+    refusal(post(process, "/v1/sessions", files={"video": ZEROS}), 415, "file_unreadable")
+    refusal(post(process, files={"image": bomb(20_000)}), 413, "image_size")
+    request = json.dumps({"prompts": [BOX], "tasks": ["segment"]})
+    found = post(process, files={"image": dark}, data={"request": request})
+    assert found.status_code == 200
+    slow = [open_socket(process.url) for _ in range(10)]
+    for raw in slow:
+        raw.sendall(head("/v1/regions", 10_000_000) + bytes(4_000_000))
+    assert number_of(process, "held_bytes") > 10_000_000
+    for raw in slow:
+        raw.close()
+    request = {"image": CAT_URI, "prompts": [BOX] * 16, "stream": True}
+    for _ in range(3):
+        with httpx.stream("POST", f"{process.url}/v1/regions", json=request, timeout=60) as answer:
+            next(answer.iter_bytes())
+    until_nobody_waits(process)
+
+
+def test_memory_comes_back_to_its_level(process):
+    is_well(process)
+    level = process.settled_mib()
+    for _ in range(2):
+        with Watch(process) as watch:
+            assault(process)
         is_well(process)
-        sizes.append(process.resident_mib)
-    assert max(sizes[2:]) - max(sizes[:2]) < 40, sizes
+        assert watch.peak_mib - level > SLACK_MIB  # else this shows nothing
+        assert process.settled_mib(level + SLACK_MIB) < level + SLACK_MIB
+    assert number_of(process, "held_bytes") == 0
 
 
 def test_pictures_that_unfold(process):
@@ -201,10 +238,7 @@ def test_a_client_that_leaves_frees_the_worker(process):
         raw = open_socket(process.url)
         raw.sendall(head("/v1/regions", len(body)) + body)
         raw.close()
-    began = time.monotonic()
-    while waiting(process):
-        assert time.monotonic() - began < 15
-        time.sleep(0.1)
+    until_nobody_waits(process)
     is_well(process)
 
 
@@ -299,7 +333,8 @@ def test_a_client_that_does_not_read():
         await asyncio.sleep(60)
 
     async def scenario():
-        guard = Guard(app, ServerSettings(send_timeout_s=0.05), Metrics())
+        settings = ServerSettings(send_timeout_s=0.05)
+        guard = Guard(app, settings, Metrics(), Budget(settings.max_held_bytes))
         scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
         await asyncio.wait_for(guard(scope, None, never), 5)
 

@@ -1,23 +1,21 @@
-"""200 clients at once: nobody is lost, and what the server holds stays bounded.
-
-Minutes long, so only when asked for: PERCEIVE_LOAD=1 python -m pytest tests/test_server_load.py
-"""
+"""200 clients at once, crowd after crowd: nobody is lost, and what the server holds is bounded."""
 
 import asyncio
-import os
-import threading
 
 import httpx
 import pytest
 from skimage import data
 
-from servers import Process, nano, png, uri
+from perceive_anything import Box
+from servers import SLACK_MIB, Process, Watch, nano, png, uri
 
-pytestmark = pytest.mark.skipif("PERCEIVE_LOAD" not in os.environ, reason="PERCEIVE_LOAD=1 asks")
 CLIENTS, WAITING = 200, 32
+CROWD_MIB = 250  # features of those who wait, and one batch
 PICTURES = [
-    picture[::3, ::3].copy() for picture in (data.chelsea(), data.coffee(), data.astronaut())
+    picture[::4, ::4].copy() for picture in (data.chelsea(), data.coffee(), data.astronaut())
 ]
+URIS = [uri(png(picture)) for picture in PICTURES]
+REGIONS = "/v1/regions"
 
 
 def box(picture):
@@ -25,74 +23,94 @@ def box(picture):
     return [2, 2, width - 2, height - 2]
 
 
-def request(picture):
-    prompt = {"type": "box", "box": box(picture)}
-    return {"image": uri(png(picture)), "prompts": [prompt], "tasks": ["recognize"]}
-
-
-REQUESTS = [request(picture) for picture in PICTURES]
-
-
-async def insist(client, url, number):
-    """An answer, and how often the server said to come again."""
-    refused = 0
-    while True:
-        answer = await client.post(f"{url}/v1/regions", json=REQUESTS[number % len(REQUESTS)])
-        if answer.status_code != 429:
-            return answer, refused
-        refused += 1
-        await asyncio.sleep(int(answer.headers["retry-after"]))
-
-
-async def crowd(url):
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=300, limits=limits) as client:
-        return await asyncio.gather(*(insist(client, url, number) for number in range(CLIENTS)))
-
-
+@pytest.fixture(scope="module")
 def expected():
-    from perceive_anything import Box
-
+    """Box and label of each picture, from the library."""
     pam = nano()
-    return [
-        pam.image(picture).perceive(Box(*box(picture)), tasks=["recognize"]).label
-        for picture in PICTURES
-    ]
+    found = [pam.image(one).perceive(Box(*box(one)), tasks=["recognize"]) for one in PICTURES]
+    return [(list(region.box_xyxy), region.label) for region in found]
 
 
-def test_two_hundred_clients():
-    labels = expected()
-    with Process("--max-waiting", str(WAITING)) as process:
-        asyncio.run(warm(process.url))
-        before, sizes, done = process.resident_mib, [], threading.Event()
-
-        def watch():
-            while not done.wait(0.2):
-                sizes.append(process.resident_mib)
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        try:
-            answers = asyncio.run(crowd(process.url))
-        finally:
-            done.set()
-            watching.join()
-        text = httpx.get(f"{process.url}/metrics").text
-        told = process.stop()
-    found = [answer.json()["regions"][0]["label"] for answer, _ in answers]
-    assert found == [labels[number % len(labels)] for number in range(CLIENTS)]
-    refused = sum(times for _, times in answers)
-    assert refused > 0  # more came than may wait
-    numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
-    route = 'method="POST",route="/v1/regions"'
-    assert int(numbers[f'perceive_requests_total{{{route},status="429"}}']) == refused
-    batches = int(numbers["perceive_batches_total"])
-    assert batches < CLIENTS / 2  # those who waited were answered together
-    assert max(sizes) - before < 600, (before, max(sizes))  # features of those who wait, one batch
-    assert "Traceback" not in told
+@pytest.fixture(scope="module")
+def process():
+    with Process("--max-waiting", str(WAITING)) as running:
+        yield running
+        assert "Traceback" not in running.stop()
 
 
-async def warm(url):
-    async with httpx.AsyncClient(timeout=60) as client:
-        for number in range(len(PICTURES)):
-            assert (await insist(client, url, number))[0].status_code == 200
+class Crowd:
+    """Clients that all come at once and insist; every eighth brings a picture of its own."""
+
+    def __init__(self, url, kept):
+        self.url, self.kept, self.refused = url, kept, 0
+
+    def request(self, number):
+        which = number % len(PICTURES)
+        prompt = {"type": "box", "box": box(PICTURES[which])}
+        ask = {"prompts": [prompt], "tasks": ["segment" if number % 2 else "recognize"]}
+        if number // 2 % 4:
+            return f"/v1/sessions/{self.kept[which]}/regions", ask
+        return REGIONS, ask | {"image": URIS[which]}
+
+    async def insist(self, client, number):
+        path, ask = self.request(number)
+        while (answer := await client.post(path, json=ask)).status_code == 429:
+            self.refused += 1
+            await asyncio.sleep(int(answer.headers["retry-after"]))
+        (region,) = answer.raise_for_status().json()["regions"]
+        return region
+
+    async def come(self):
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=self.url, timeout=300, limits=limits) as client:
+            return await asyncio.gather(*(self.insist(client, i) for i in range(CLIENTS)))
+
+
+def numbers(url):
+    text = httpx.get(f"{url}/metrics").text
+    return {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    }
+
+
+def keep(url):
+    made = [httpx.post(f"{url}/v1/sessions", json={"image": one}, timeout=60) for one in URIS]
+    return [one.raise_for_status().json()["id"] for one in made]
+
+
+def test_two_hundred_clients_twice(process, expected):
+    crowd = Crowd(process.url, keep(process.url))
+    asyncio.run(warm(crowd))
+    level, before = process.settled_mib(), numbers(process.url)
+    for _ in range(2):
+        with Watch(process) as watch:
+            found = asyncio.run(crowd.come())
+        for number, region in enumerate(found):
+            box_xyxy, label = expected[number % len(PICTURES)]
+            wanted = (box_xyxy, None if number % 2 else label)
+            assert (region["box"], region.get("label")) == wanted
+        assert watch.peak_mib - level < CROWD_MIB
+        assert process.settled_mib(level + SLACK_MIB) < level + SLACK_MIB
+    now = numbers(process.url)
+    more = {name: now[name] - before.get(name, 0) for name in now}
+    assert crowd.refused > 0  # more came than may wait
+    assert answered(more, 429) == crowd.refused
+    assert answered(more, 200) == more["perceive_batch_requests_total"] == 2 * CLIENTS
+    assert more["perceive_batches_total"] < CLIENTS  # those who waited were answered together
+    assert now["perceive_waiting"] == now["perceive_held_bytes"] == 0
+
+
+def answered(counts, status):
+    """Questions about regions that got this status."""
+    return sum(
+        value
+        for name, value in counts.items()
+        if name.startswith("perceive_requests_total") and f'/regions",status="{status}"' in name
+    )
+
+
+async def warm(crowd):
+    async with httpx.AsyncClient(base_url=crowd.url, timeout=60) as client:
+        for number in range(16):
+            await crowd.insist(client, number)

@@ -178,7 +178,8 @@ def test_one_works_with_a_video_at_a_time_and_leaving_frees_it(long_video):
     client, address = long_video
     more = {"prompts": [SQUARE]}
     with client.stream("POST", f"{address}/propagate", json={}) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # who lets go of it closes the connection
+        next(lines)
         refusal(client.post(f"{address}/propagate", json={}), 409, "session_busy")
         refusal(client.post(f"{address}/tracks", json=more), 409, "session_busy")
         whole = httpx.post(

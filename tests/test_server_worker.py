@@ -1,6 +1,7 @@
 """The worker: batches of several images say what each alone says; leaving and stopping."""
 
 import asyncio
+import weakref
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from perceive_anything.errors import RequestError
 from perceive_anything.events import TextChunk
 from perceive_anything.results import Region
 from perceive_anything.server.metrics import Metrics
-from perceive_anything.server.worker import Work, Worker
+from perceive_anything.server.worker import Shown, Work, Worker
 from perceive_anything.sessions.regions import Writing
 from perceive_anything.sessions.together import Question, Seen, answer_together
 from servers import CAT, nano
@@ -74,8 +75,8 @@ async def regions_of(work):
         answer = await work.answers.get()
         if isinstance(answer, BaseException):
             raise answer
-        if isinstance(answer[1], Region):
-            found.append(answer[1])
+        if isinstance(answer[1], Shown) and answer[1].final:
+            found.append(answer[1].region)
     return found
 
 
@@ -111,11 +112,10 @@ def test_nobody_waits_any_more(images):
         work = Work(images[0], (BOX,) * 2, Writing(("describe",), "en", 200))
         worker.ask(work)
         await work.answers.get()
-        work.cancelled = True
-        await worker.call(lambda: None)
         left = Work(images[0], (BOX,), TEXTS)
-        left.cancelled = True
         worker.ask(left)
+        worker.forget(left)
+        worker.forget(work)
         other = Work(images[0], (BOX,), TEXTS)
         worker.ask(other)
         await regions_of(other)
@@ -135,7 +135,7 @@ def test_calls_go_between_two_tokens(images):
         with pytest.raises(ZeroDivisionError):
             await worker.call(lambda: 1 / 0)
         (region,) = await regions_of(work)
-        return region.description
+        return region["description"]
 
     assert run(scenario)
 
@@ -184,3 +184,53 @@ def test_stopping_tells_all_who_wait(images):
 
     asyncio.run(within())
     assert np.isfinite(images[0].timing_s["text"])
+
+
+def test_who_leaves_is_forgotten_at_once(images, pam):
+    """Not when its turn would come: until then its image would be held."""
+
+    async def scenario(worker, _):
+        gate, blocking = blocked(worker)
+        await asyncio.sleep(0.05)
+        work = Work(pam.image(CAT[:64, :64].copy()), (Box(1, 1, 60, 60),), TEXTS)
+        held = weakref.ref(work.session)
+        worker.ask(work)
+        worker.forget(work)
+        del work
+        assert held() is None
+        gate.set()
+        await blocking
+
+    run(scenario)
+
+
+def test_answers_of_one_who_left_end_while_the_batch_goes_on(images):
+    gone: set[int] = set()
+    questions = [Question(images[0], BOX, 0), Question(images[1], BOX, 1)]
+    writing = Writing(("describe",), "en")
+    counts = [0, 0]
+    for number, answer in answer_together(questions, writing, lambda number: number not in gone):
+        if isinstance(answer, TextChunk):
+            counts[number] += answer.num_tokens
+            gone.add(0)
+    assert counts[0] <= 2 < counts[1]
+
+
+def test_only_what_is_read_is_told(images):
+    async def scenario(worker, _):
+        told = []
+        for wanted in ((Seen, TextChunk, Region), (Region,), (TextChunk,)):
+            work = Work(images[0], (BOX,), Writing(("recognize",), "en"), wanted)
+            worker.ask(work)
+            await worker.call(lambda: None)
+            own = []
+            while not (own and own[-1].final):
+                own.append((await work.answers.get())[1])
+            told.append([type(one).__name__ for one in own])
+        return told
+
+    everything, region, text = run(scenario)
+    assert everything[0] == "Shown"
+    assert "TextChunk" in everything
+    assert region == ["Shown"]
+    assert set(text) == {"TextChunk"}

@@ -7,7 +7,7 @@ regions, N rows (one a region and task), L positions, V visual rows, D width, W 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
 
@@ -87,10 +87,12 @@ def iter_answers(
     max_new_tokens: int | None = None,
     temperature: float = 0.0,
     previous: str | None = None,
+    wanted: Callable[[int], bool] | None = None,
 ) -> Iterator[Token]:
     """Tokens of R regions' answers to all tasks, a token of every unfinished answer each round.
 
-    Arguments are those of `generation.write_answers`, with several tasks.
+    Arguments are those of `generation.write_answers`, with several tasks, and `wanted`: asked
+    before every round whether a region's answers are still of interest; else they end there.
     """
     settings = [
         generation_settings(model, processor, task, max_new_tokens, temperature) for task in tasks
@@ -121,6 +123,9 @@ def iter_answers(
         rows.written = torch.cat([rows.written, chosen[:, None]], 1)
         ended = torch.isin(chosen, ends)
         over = ended | (rows.limit <= rows.written.shape[1])
+        if wanted is not None:
+            left = [not wanted(row // len(tasks)) for row in rows.index.tolist()]
+            over = over | torch.tensor(left, device=over.device)
         for row, token, log_p, is_end, is_over in zip(
             *(column.tolist() for column in (rows.index, chosen, sure, ended, over)), strict=True
         ):

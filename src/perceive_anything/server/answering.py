@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,14 +21,14 @@ from perceive_anything.errors import PromptError, RequestError
 from perceive_anything.events import TextChunk
 from perceive_anything.results import ImageResult, Region
 from perceive_anything.server.failures import ClientGoneError, as_error, error_body
-from perceive_anything.server.prompts import read_prompts
-from perceive_anything.server.service import Service
+from perceive_anything.server.prompts import bytes_of_masks, read_prompts
+from perceive_anything.server.service import Service, Ticket
 from perceive_anything.server.settings import ServerSettings
 from perceive_anything.server.wire import RegionsAsk, TextSettings
-from perceive_anything.server.worker import Work
+from perceive_anything.server.worker import Shown, Told, Work
 from perceive_anything.sessions.image import ImageSession
 from perceive_anything.sessions.regions import Writing
-from perceive_anything.sessions.together import Answer, Seen
+from perceive_anything.sessions.together import Seen
 from perceive_anything.tasks import ALL_TASKS
 from perceive_anything.types import Mask, Prompt
 
@@ -118,13 +119,13 @@ def check_length(max_new_tokens: int | None, settings: ServerSettings) -> None:
 
 
 async def prompts_of(
-    service: Service, ask: RegionsAsk, session: ImageSession
+    service: Service, ask: RegionsAsk, session: ImageSession, ticket: Ticket
 ) -> tuple[tuple[Prompt, ...], list[float]]:
     """What is asked about: the prompts, or the masks that are found without any, with their scores.
 
     Raises:
         PromptError: A prompt does not fit, or there is none.
-        RequestError: There are too many.
+        RequestError: There are too many, or their masks too large.
     """
     if bool(ask.prompts) == ask.everything:
         raise PromptError(
@@ -135,6 +136,7 @@ async def prompts_of(
             code="prompt_missing",
         )
     if not ask.everything:
+        ticket.share.take(bytes_of_masks(ask.prompts, session.size_wh, service.settings))
         read = await asyncio.to_thread(read_prompts, ask.prompts, session.size_wh, service.settings)
         return read, []
     most = min(ask.max_regions, service.settings.max_prompts)
@@ -143,6 +145,7 @@ async def prompts_of(
             f"max_regions is {ask.max_regions}.\n  At most {most} at once are answered here.",
             code="limit_exceeded",
         )
+    ticket.share.take(most * math.prod(session.size_wh))
     found = await service.worker.call(
         lambda: session.everything(max_regions=most, tasks=["segment"])
     )
@@ -170,8 +173,9 @@ async def answer_regions(
     ticket = service.gate.enter()
     try:
         session = await while_connected(request, opening())
-        prompts, scores = await while_connected(request, prompts_of(service, ask, session))
-        work = Work(session, prompts, writing)
+        prompts, scores = await while_connected(request, prompts_of(service, ask, session, ticket))
+        wanted = (Seen, TextChunk, Region) if ask.stream else (Region,)
+        work = Work(session, prompts, writing, wanted)
         if prompts:
             service.worker.ask(work)
     except BaseException:
@@ -179,7 +183,7 @@ async def answer_regions(
         raise
 
     def close() -> None:
-        work.cancelled = True
+        service.worker.forget(work)
         ticket.leave()
 
     answered = _Answered(service, work, ask.language, scores)
@@ -192,7 +196,7 @@ async def answer_regions(
 
 
 class _Answered:
-    """The answers of one work as they come; regions become JSON at once, as masks are large."""
+    """The answers of one work as they come."""
 
     def __init__(
         self, service: Service, work: Work, language: str, scores: Sequence[float]
@@ -214,29 +218,25 @@ class _Answered:
                 if isinstance(answer, TextChunk):
                     piece = {"region": number, "task": answer.task, "text": answer.text}
                     yield event("text", piece | {"final": answer.final})
-                elif isinstance(answer, Seen):
-                    yield event("mask", await self._json(number, answer.region))
                 else:
-                    yield event("region", self._regions[number])
+                    yield event("region" if answer.final else "mask", self._scored(number, answer))
             yield event("result", self._result())
         except Exception as error:
             yield error_event(error)
 
-    async def _answers(self) -> AsyncIterator[tuple[int, Answer]]:
+    async def _answers(self) -> AsyncIterator[tuple[int, Told]]:
         left = len(self._regions)
         while left:
             found = await self._work.answers.get()
             if isinstance(found, BaseException):
                 raise found
             number, answer = found
-            if isinstance(answer, Region):
-                self._regions[number], left = await self._json(number, answer), left - 1
+            if isinstance(answer, Shown) and answer.final:
+                self._regions[number], left = self._scored(number, answer), left - 1
             yield number, answer
 
-    async def _json(self, number: int, region: Region) -> dict[str, Any]:
-        if self._scores:
-            region = replace(region, score=self._scores[number])
-        return await asyncio.to_thread(region.to_json)
+    def _scored(self, number: int, shown: Shown) -> dict[str, Any]:
+        return shown.region | ({"score": self._scores[number]} if self._scores else {})
 
     def _result(self) -> dict[str, Any]:
         session = self._work.session

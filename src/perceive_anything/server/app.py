@@ -17,6 +17,7 @@ import perceive_anything
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.server.failures import add_handlers
 from perceive_anything.server.guard import Guard
+from perceive_anything.server.memory import Budget, trim
 from perceive_anything.server.metrics import Metrics
 from perceive_anything.server.routes import chat, regions, sessions, status, stream
 from perceive_anything.server.service import Gate, Service
@@ -25,7 +26,7 @@ from perceive_anything.server.store import SessionStore
 from perceive_anything.server.wire import RegionsRequest, SessionRequest
 from perceive_anything.server.worker import Worker
 
-SWEEP_S = 5.0
+SWEEP_S = 2.0
 ABOUT = """Point at regions of images, videos and streams: masks, labels, explanations, captions.
 
 Every error is `{"error": {"type", "code", "message", "hint", "param"}}`. Live streams come in by
@@ -44,12 +45,13 @@ def create_app(perceiver: Perceiver, settings: ServerSettings | None = None) -> 
         The app; its model thread runs from startup to shutdown.
     """
     chosen = settings or ServerSettings()
-    metrics = Metrics()
+    metrics, budget = Metrics(), Budget(chosen.max_held_bytes)
+    metrics.gauge("held_bytes", lambda: budget.held)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with tempfile.TemporaryDirectory(prefix="perceive-") as folder:
-            service = _service(perceiver, chosen, metrics, Path(folder))
+            service = _service(perceiver, chosen, metrics, budget, Path(folder))
             app.state.service = service
             service.worker.start()
             sweeping = asyncio.ensure_future(_sweep(service.sessions))
@@ -60,6 +62,7 @@ def create_app(perceiver: Perceiver, settings: ServerSettings | None = None) -> 
                 with suppress(asyncio.CancelledError):
                     await sweeping
                 await asyncio.to_thread(service.worker.stop)
+                service.decoders.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
         title="Perceive Anything",
@@ -72,7 +75,7 @@ def create_app(perceiver: Perceiver, settings: ServerSettings | None = None) -> 
     )
     for module in (status, regions, sessions, chat, stream):
         app.include_router(module.router)
-    app.add_middleware(Guard, settings=chosen, metrics=metrics)
+    app.add_middleware(Guard, settings=chosen, metrics=metrics, budget=budget)
     if chosen.allow_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -86,7 +89,11 @@ def create_app(perceiver: Perceiver, settings: ServerSettings | None = None) -> 
 
 
 def _service(
-    perceiver: Perceiver, settings: ServerSettings, metrics: Metrics, folder: Path
+    perceiver: Perceiver,
+    settings: ServerSettings,
+    metrics: Metrics,
+    budget: Budget,
+    folder: Path,
 ) -> Service:
     service = Service(
         perceiver=perceiver,
@@ -94,7 +101,7 @@ def _service(
         metrics=metrics,
         worker=Worker(metrics),
         sessions=SessionStore(settings),
-        gate=Gate(settings.max_waiting),
+        gate=Gate(settings.max_waiting, budget),
         folder=folder,
     )
     metrics.gauge("waiting", lambda: service.gate.inside)
@@ -107,6 +114,7 @@ async def _sweep(sessions: SessionStore) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         sessions.sweep()
+        await asyncio.to_thread(trim)
 
 
 def _complete_openapi(app: FastAPI) -> None:

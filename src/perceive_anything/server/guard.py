@@ -14,7 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perceive_anything.errors import RequestError
-from perceive_anything.server.failures import CLIENT_GONE, BodyError, BusyError, error_response
+from perceive_anything.server.failures import CLIENT_GONE, BodyError, error_response
+from perceive_anything.server.memory import Budget
 from perceive_anything.server.metrics import Metrics
 from perceive_anything.server.settings import ServerSettings
 
@@ -30,15 +31,14 @@ class Guard:
         app: What answers those who may enter.
         settings: Limits, key and origins.
         metrics: Counts.
-
-    Attributes:
-        held_bytes: Of bodies whose requests are not answered yet.
+        budget: Holds the bodies of requests that are not answered yet.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServerSettings, metrics: Metrics, budget: Budget
+    ) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
-        self.held_bytes = 0
-        metrics.gauge("held_bytes", lambda: self.held_bytes)
+        self.budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app answer."""
@@ -58,7 +58,7 @@ class Guard:
         except SlowReaderError:
             pass  # it has the status already; what is left is cut off with the connection
         finally:
-            self.held_bytes -= visit.num_bytes
+            visit.share.leave()
             visit.count(self._metrics)
 
     @property
@@ -101,7 +101,7 @@ class _Visit:
         headers = Headers(scope=scope)
         self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         self._complete, self._status = False, 0
-        self.num_bytes = 0
+        self.share, self._num_bytes = guard.budget.share(), 0
 
     async def receive(self) -> Message:
         """A piece of the body.
@@ -121,9 +121,12 @@ class _Visit:
         self._unread = self._unread and message.get("more_body", False)
         self._complete = not message.get("more_body", False)
         length = len(message.get("body", b""))
-        self.num_bytes += length
-        self._guard.held_bytes += length
+        self._num_bytes += length
         self._check()
+        try:
+            self.share.take(length)
+        except RequestError as error:
+            raise self._broken(error) from None
         return message
 
     def _check(self) -> None:
@@ -131,18 +134,14 @@ class _Visit:
         upload = self._scope["path"] in UPLOADS
         most = settings.max_video_bytes if upload else settings.max_body_bytes
         stated = Headers(scope=self._scope).get("content-length", "")
-        size = max(self.num_bytes, int(stated[:20]) if stated.isdecimal() else 0)
+        size = max(self._num_bytes, int(stated[:20]) if stated.isdecimal() else 0)
         if size > most:
             raise self._broken(
                 RequestError(
-                    f"the body has {'more than ' if size == self.num_bytes else ''}{size} bytes.\n"
+                    f"the body has {'more than ' if size == self._num_bytes else ''}{size} bytes.\n"
                     f"  At most {most} are read here; send a smaller picture or a shorter video.",
                     code="body_too_large",
                 )
-            )
-        if self._guard.held_bytes > settings.max_held_bytes:
-            raise self._broken(
-                BusyError("the server holds too many uploads.\n  Send it again later.", 2.0)
             )
 
     def _broken(self, error: RequestError) -> BodyError:

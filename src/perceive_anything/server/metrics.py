@@ -20,7 +20,7 @@ HELP = {
     "stream_frames_total": "Frames of live streams that were seen.",
     "stream_frames_dropped_total": "Frames of live streams that were dropped.",
     "waiting": "Requests that wait for the model or compute.",
-    "held_bytes": "Bytes of request bodies that are held.",
+    "held_bytes": "Bytes of request bodies and masks that are held.",
     "sessions": "Images and videos that are kept.",
     "streams": "Open websockets.",
 }

@@ -5,6 +5,7 @@ Trusts nothing: sizes are compared before anything of that size is made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,19 @@ def check_count(prompts: Sequence[WirePrompt], settings: ServerSettings) -> None
             f"a prompt has {most} points.\n  At most {settings.max_points} are read here.",
             code="limit_exceeded",
         )
+
+
+def bytes_of_masks(
+    prompts: Sequence[WirePrompt], size_wh: tuple[int, int], settings: ServerSettings
+) -> int:
+    """What prompts that are masks will take: a few signs may unfold to a byte for each pixel.
+
+    Raises:
+        RequestError: As `check_count`.
+    """
+    check_count(prompts, settings)
+    masks = sum(not isinstance(prompt, (BoxPrompt, PointsPrompt)) for prompt in prompts)
+    return masks * math.prod(size_wh)
 
 
 def _num_points(prompt: WirePrompt) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
 from collections.abc import Callable
 
@@ -14,6 +16,24 @@ from perceive_anything.server.settings import MIB, ServerSettings
 
 WEBSOCKET_MESSAGE = 16 * MIB
 KEEP_ALIVE_S = 75  # longer than any Retry-After, or who comes again meets a closing connection
+
+LAST_WORDS_S = 2  # for the errors of answers that were not finished in time
+
+
+class _Server(uvicorn.Server):
+    """Tells those whose answers are not finished in time, where uvicorn would only hang up."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, patience_s: float) -> None:
+        super().__init__(config)
+        self._app, self._patience_s = app, patience_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        halt = self._app.state.service.worker.halt
+        timer = asyncio.get_running_loop().call_later(self._patience_s, halt)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
 
 def server_of(app: FastAPI, settings: ServerSettings, host: str, port: int) -> uvicorn.Server:
@@ -33,11 +53,11 @@ def server_of(app: FastAPI, settings: ServerSettings, host: str, port: int) -> u
         ws_max_size=min(settings.max_body_bytes, WEBSOCKET_MESSAGE),
         ws_max_queue=2,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=round(settings.shutdown_s) or 1,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_s) + LAST_WORDS_S,
         server_header=False,
         log_level="warning",
     )
-    return uvicorn.Server(config)
+    return _Server(config, app, settings.shutdown_s)
 
 
 def serve_forever(

@@ -21,7 +21,7 @@ class ServerSettings(Settings):
         allow_hosts: Hosts from which image addresses are fetched; none by default.
         max_body_bytes: Of a request with an image, and of a frame of a stream.
         max_video_bytes: Of a request that uploads a video.
-        max_held_bytes: Of all bodies that are held at one time.
+        max_held_bytes: Of all bodies, and masks that came with requests, that are held at one time.
         max_pixels: Of an image, a mask or a frame.
         max_prompts: Of one request.
         max_points: Of one prompt, corners of polygons too.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from perceive_anything.errors import RequestError
 from perceive_anything.server.failures import BusyError
+from perceive_anything.server.memory import Share
 from perceive_anything.server.settings import ServerSettings
 from perceive_anything.server.wire import SessionInfo
 from perceive_anything.sessions.image import ImageSession
@@ -26,6 +27,7 @@ class Kept:
 
     Attributes:
         session: The image or video.
+        share: Of what may be held: masks that regions of a video were pointed at with.
         file: Of a video.
         users: Requests that work with it.
         deleted: Nobody may begin anything more; the file goes with the last user.
@@ -34,6 +36,7 @@ class Kept:
     """
 
     session: ImageSession | VideoSession
+    share: Share
     file: Path | None = None
     users: int = 0
     deleted: bool = False
@@ -65,9 +68,11 @@ class Kept:
             self.clear()
 
     def clear(self) -> None:
-        """Let go of the file, if this is deleted and unused."""
-        if self.deleted and not self.users and self.file is not None:
-            self.file.unlink(missing_ok=True)
+        """Let go of the file and the share, if this is deleted and unused."""
+        if self.deleted and not self.users:
+            self.share.leave()
+            if self.file is not None:
+                self.file.unlink(missing_ok=True)
 
 
 class SessionStore:

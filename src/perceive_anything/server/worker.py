@@ -11,21 +11,39 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from perceive_anything.errors import RequestError
 from perceive_anything.events import TextChunk
+from perceive_anything.results import Region
 from perceive_anything.server.metrics import Metrics
 from perceive_anything.sessions.image import ImageSession
 from perceive_anything.sessions.regions import Writing
-from perceive_anything.sessions.together import Answer, Question, answer_together
+from perceive_anything.sessions.together import Answer, Question, Seen, answer_together
 from perceive_anything.types import Prompt
 
 T = TypeVar("T")
 LOG = logging.getLogger("perceive_anything.server")
 # A batch closes when it has as many; how many of them go through the model at once is its memory's.
 MOST_QUESTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A region as JSON: its mask is packed, as nobody knows how long a client lets it wait.
+
+    Attributes:
+        region: One of "regions" in the result JSON.
+        final: Its texts are complete.
+    """
+
+    region: dict[str, Any]
+    final: bool
+
+
+Told = TextChunk | Shown
 
 
 @dataclass(eq=False)
@@ -36,23 +54,37 @@ class Work:
         session: The encoded image.
         prompts: Checked against it.
         writing: Which texts.
+        wanted: Kinds of answers that are read: `Seen`, `TextChunk`, `Region`.
         answers: (number of the prompt, answer); an exception in place of what cannot come.
-        cancelled: Nobody waits any more.
+        cancelled: Nobody waits any more; see `Worker.forget`.
     """
 
     session: ImageSession
     prompts: tuple[Prompt, ...]
     writing: Writing
-    answers: asyncio.Queue[tuple[int, Answer] | BaseException] = field(
-        default_factory=asyncio.Queue
-    )
+    wanted: tuple[type[Answer], ...] = (Seen, TextChunk, Region)
+    answers: asyncio.Queue[tuple[int, Told] | BaseException] = field(default_factory=asyncio.Queue)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     cancelled: bool = False
 
-    def tell(self, answer: tuple[int, Answer] | BaseException) -> None:
-        """Hand over an answer; called by the worker's thread."""
+    def answer(self, number: int, answer: Answer) -> None:
+        """Hand over an answer, if it is wanted; called by the worker's thread."""
+        if self.cancelled or not isinstance(answer, self.wanted):
+            return
+        if isinstance(answer, TextChunk):
+            self._put((number, answer))
+        elif isinstance(answer, Seen):
+            self._put((number, Shown(answer.region.to_json(), final=False)))
+        else:
+            self._put((number, Shown(answer.to_json(), final=True)))
+
+    def fail(self, error: BaseException) -> None:
+        """Say that no more answers come; called by the worker's thread."""
         if not self.cancelled:
-            _in_loop(self.loop, self.answers.put_nowait, answer)
+            self._put(error)
+
+    def _put(self, found: tuple[int, Told] | BaseException) -> None:
+        _in_loop(self.loop, self.answers.put_nowait, found)
 
 
 @dataclass(eq=False)
@@ -102,11 +134,15 @@ class Worker:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def halt(self) -> None:
         """End after the current step; what waits is told that the server stops."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
+
+    def stop(self) -> None:
+        """Halt, and wait for the end."""
+        self.halt()
         self._thread.join()
 
     async def call(self, function: Callable[[], T]) -> T:
@@ -137,6 +173,13 @@ class Worker:
             self._works.append(work)
             self._changed.notify()
 
+    def forget(self, work: Work) -> None:
+        """Nobody waits for this work any more; what it holds must not wait for its turn."""
+        with self._changed:
+            work.cancelled = True
+            with suppress(ValueError):  # it is in a batch, or was
+                self._works.remove(work)
+
     def _run(self) -> None:
         batch: Generator[None] | None = None
         called = False  # calls and steps of a batch take turns, so neither waits for ever
@@ -161,7 +204,7 @@ class Worker:
         for left in self._calls:
             _in_loop(left.loop, left.fail, stopping())
         for work in self._works:
-            work.tell(stopping())
+            work.fail(stopping())
 
     def _gathered(self) -> list[Work]:
         """The first that waits and all others that want the same texts, as far as there is room."""
@@ -170,8 +213,6 @@ class Worker:
         room = MOST_QUESTIONS
         for work in self._works:
             suits = not taken or (work.writing == taken[0].writing and len(work.prompts) <= room)
-            if work.cancelled:
-                continue
             if suits:
                 taken.append(work)
                 room -= len(work.prompts)
@@ -187,22 +228,25 @@ class Worker:
         questions = [Question(work.session, work.prompts[i], i) for work, i in owners]
         self._metrics.batch(len(works), len(questions))
         try:
-            for number, answer in answer_together(questions, works[0].writing):
+            asked = answer_together(
+                questions, works[0].writing, lambda i: not owners[i][0].cancelled
+            )
+            for number, answer in asked:
                 work, own = owners[number]
                 if isinstance(answer, TextChunk):
                     self._metrics.tokens(answer.num_tokens)
-                work.tell((own, answer))
+                work.answer(own, answer)
                 yield
                 if all(work.cancelled for work in works):
                     return
         except GeneratorExit:
             for work in works:
-                work.tell(stopping())
+                work.fail(stopping())
             raise
         except Exception as error:
             LOG.exception("a batch failed")
             for work in works:
-                work.tell(error)
+                work.fail(error)
 
 
 def stopping() -> RequestError:

@@ -6,7 +6,7 @@ Knows features and prompts; shared by images, videos and streams.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,7 @@ def iter_texts(
     tasks: Sequence[str],
     writing: Writing,
     previous: str | None = None,
+    wanted: Callable[[int], bool] | None = None,
 ) -> Iterator[TextChunk]:
     """Texts of R regions as they are written; the chunks of a text add up to it.
 
@@ -123,6 +124,7 @@ def iter_texts(
         tasks: Text tasks, "video" included.
         writing: Language and length; its tasks are not read.
         previous: For "video": caption of the part before this one.
+        wanted: As in `iter_answers`.
     """
     ids: dict[tuple[int, str], list[int]] = {
         (region, task): [] for region in range(len(visual_RVD)) for task in tasks
@@ -131,7 +133,7 @@ def iter_texts(
     sure: dict[tuple[int, str], list[float]] = {key: [] for key in ids}
     for token in iter_answers(
         model, processor, visual_RVD, tasks, writing.language, writing.max_new_tokens,
-        writing.temperature, previous,
+        writing.temperature, previous, wanted,
     ):  # fmt: skip
         key, final = (token.region, token.task), token.id is None
         sure[key].append(token.log_probability)

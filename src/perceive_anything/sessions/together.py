@@ -6,7 +6,7 @@ Knows image sessions and the model's text path; who asked, and in which request,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -53,13 +53,15 @@ Answer = Seen | TextChunk | Region
 
 
 def answer_together(
-    questions: Sequence[Question], writing: Writing
+    questions: Sequence[Question], writing: Writing, wanted: Callable[[int], bool] | None = None
 ) -> Iterator[tuple[int, Seen | TextChunk | Region]]:
     """Answers as they are made; the same as those of `ImageSession.perceive`.
 
     Args:
         questions: Those about one image stand together.
         writing: Which texts, of all of them.
+        wanted: Whether somebody still waits for the answer to a question, by its number; is asked
+            again before every token.
 
     Yields:
         Number of the question, and `Seen` once its mask is known, each `TextChunk` as it is
@@ -71,11 +73,14 @@ def answer_together(
     model = questions[0].session.model
     pixels = max(one.session.size_wh[0] * one.session.size_wh[1] for one in questions)
     at_once = min(regions_at_once(model, len(writing.texts)), max(1, MASK_PIXELS // pixels))
-    return in_batches(questions, at_once, partial(_answer, writing))
+    return in_batches(questions, at_once, partial(_answer, writing, wanted))
 
 
 def _answer(
-    writing: Writing, questions: Sequence[Question], first: int
+    writing: Writing,
+    wanted: Callable[[int], bool] | None,
+    questions: Sequence[Question],
+    first: int,
 ) -> Iterator[tuple[int, Seen | TextChunk | Region]]:
     regions: list[Region] = []
     rows = []
@@ -96,7 +101,10 @@ def _answer(
     session = questions[0].session
     told_s = dict.fromkeys((id(one.session) for one in questions), time.perf_counter())
     waiting: list[list[TextChunk]] = [[] for _ in regions]
-    chunks = iter_texts(session.model, session.processor, torch.cat(rows), writing.texts, writing)
+    chunks = iter_texts(
+        session.model, session.processor, torch.cat(rows), writing.texts, writing,
+        wanted=wanted and (lambda region: wanted(first + region)),
+    )  # fmt: skip
     for chunk in chunks:
         written = waiting[chunk.region]
         written.append(chunk)

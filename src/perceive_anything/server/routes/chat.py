@@ -6,6 +6,7 @@ questions and answers no others.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -26,10 +27,10 @@ from perceive_anything.errors import ModelError, OptionError, PromptError, Reque
 from perceive_anything.events import TextChunk
 from perceive_anything.server.answering import Events, check_length, while_connected
 from perceive_anything.server.failures import as_error, error_body, responses
-from perceive_anything.server.prompts import check_count, read_prompts
+from perceive_anything.server.prompts import bytes_of_masks, check_count, read_prompts
 from perceive_anything.server.routes.regions import ERRORS
 from perceive_anything.server.routes.status import STARTED_S
-from perceive_anything.server.service import Service, service_of
+from perceive_anything.server.service import Service, Ticket, Upload, service_of
 from perceive_anything.server.uploads import JSON
 from perceive_anything.server.wire import ChatRequest, ImagePart
 from perceive_anything.server.worker import Work
@@ -93,13 +94,13 @@ async def chat_completions(request: Request, ask: ChatRequest) -> Response:
     asked = _read(service, ask)
     ticket = service.gate.enter()
     try:
-        work, num_read = await while_connected(request, _begin(service, ask, asked))
+        work, num_read = await while_connected(request, _begin(service, ask, asked, ticket))
     except BaseException:
         ticket.leave()
         raise
 
     def close() -> None:
-        work.cancelled = True
+        service.worker.forget(work)
         ticket.leave()
 
     reply = _Reply(service.model_name, work, num_read)
@@ -173,12 +174,17 @@ def task_of(text: str) -> str:
     return found[0]
 
 
-async def _begin(service: Service, ask: ChatRequest, asked: _Asked) -> tuple[Work, int]:
+async def _begin(
+    service: Service, ask: ChatRequest, asked: _Asked, ticket: Ticket
+) -> tuple[Work, int]:
     """The work, and how many tokens are read for it."""
-    data = await service.load(asked.url)
-    session, picture = await service.open_image(data, with_alpha=not ask.regions)
+    upload = Upload(asked.url)
+    session, picture = await service.open_image(upload, with_alpha=not ask.regions)
     if ask.regions:
-        prompts = read_prompts(ask.regions, session.size_wh, service.settings)
+        ticket.share.take(bytes_of_masks(ask.regions, session.size_wh, service.settings))
+        prompts = await asyncio.to_thread(
+            read_prompts, ask.regions, session.size_wh, service.settings
+        )
     elif picture.opaque is not None:
         prompts = (Mask(picture.opaque),)
     else:
@@ -190,7 +196,7 @@ async def _begin(service: Service, ask: ChatRequest, asked: _Asked) -> tuple[Wor
         )
     (task,), language = asked.writing.tasks, asked.writing.language
     num_read = await service.worker.call(lambda: len(session.processor.input_ids(task, language)))
-    work = Work(session, prompts, asked.writing)
+    work = Work(session, prompts, asked.writing, (TextChunk,))
     service.worker.ask(work)
     return work, num_read * len(prompts)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from perceive_anything.server.answering import answer_regions
 from perceive_anything.server.failures import responses
-from perceive_anything.server.service import Service, service_of
+from perceive_anything.server.service import Upload, service_of
 from perceive_anything.server.uploads import (
     FORM,
     JSON,
@@ -72,20 +72,21 @@ async def regions(request: Request) -> Response:
     as JSON in `request`.
     """
     service = service_of(request)
-    if not is_form(request):
-        ask = await read_json(request, RegionsRequest)
-        return await answer_regions(
-            service, request, ask, lambda: _from_address(service, ask.image)
-        )
-    async with read_form(request) as form:
-        _, file = file_of(form, "image")
-        asked, name, data = request_of(form, RegionsAsk), name_of(file, "image"), await file.read()
+    ask, upload, name = await (_from_form if is_form(request) else _from_json)(request)
 
     async def opened() -> ImageSession:
-        return (await service.open_image(data, name))[0]
+        return (await service.open_image(upload, name))[0]
 
-    return await answer_regions(service, request, asked, opened)
+    return await answer_regions(service, request, ask, opened)
 
 
-async def _from_address(service: Service, address: str) -> ImageSession:
-    return (await service.open_image(await service.load(address)))[0]
+async def _from_form(request: Request) -> tuple[RegionsAsk, Upload, str]:
+    async with read_form(request) as form:
+        _, file = file_of(form, "image")
+        ask, name = request_of(form, RegionsAsk), name_of(file, "image")
+        return ask, Upload(await file.read()), name
+
+
+async def _from_json(request: Request) -> tuple[RegionsAsk, Upload, str]:
+    ask = await read_json(request, RegionsRequest)
+    return ask.model_copy(update={"image": ""}), Upload(ask.image), "image"

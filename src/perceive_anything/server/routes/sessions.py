@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 
 from perceive_anything.errors import PromptError, RequestError
-from perceive_anything.server.answering import answer_regions, check_length
+from perceive_anything.server.answering import answer_regions, check_length, while_connected
 from perceive_anything.server.failures import responses
 from perceive_anything.server.following import follow
 from perceive_anything.server.pictures import from_data_uri, open_video
-from perceive_anything.server.prompts import read_prompts
+from perceive_anything.server.prompts import bytes_of_masks, read_prompts
 from perceive_anything.server.routes.regions import ERRORS, RESULT
-from perceive_anything.server.service import Service, service_of
+from perceive_anything.server.service import Service, Upload, service_of
 from perceive_anything.server.store import Kept
 from perceive_anything.server.uploads import (
     FORM,
@@ -88,15 +88,20 @@ async def create(request: Request) -> SessionInfo:
     with service.sessions.reserved():
         if not is_form(request):
             ask = await read_json(request, SessionRequest)
-            return service.sessions.info(await _from_json(service, ask))
+            kept = await while_connected(request, _from_json(service, ask))
+            service.sessions.add(kept)
+            return service.sessions.info(kept)
         async with read_form(request) as form:
             request_of(form, Wire)
             kind, file = file_of(form, "image", "video")
             if kind == "image":
-                kept = await _keep_image(service, await file.read(), name_of(file, "image"))
+                upload = Upload(await file.read())
+                opening = _open_image(service, upload, name_of(file, "image"))
             else:
                 path = await _stored(service, file)
-                kept = await _keep_video(service, path, name_of(file, "video"))
+                opening = _open_video(service, path, name_of(file, "video"))
+            kept = await while_connected(request, opening)
+            service.sessions.add(kept)
             return service.sessions.info(kept)
 
 
@@ -148,6 +153,7 @@ async def add_tracks(request: Request, session_id: str, ask: TracksRequest) -> T
     service = service_of(request)
     kept, session = _video(service, session_id)
     with kept.use(alone=True):
+        kept.share.take(bytes_of_masks(ask.prompts, session.size_wh, service.settings))
         prompts = await asyncio.to_thread(
             read_prompts, ask.prompts, session.size_wh, service.settings
         )
@@ -209,29 +215,27 @@ def _wrong_kind(found: str, instead: str) -> RequestError:
 
 async def _from_json(service: Service, ask: SessionRequest) -> Kept:
     if ask.image is not None and ask.video is None:
-        return await _keep_image(service, await service.load(ask.image), "image")
+        return await _open_image(service, Upload(ask.image), "image")
     if ask.video is not None and ask.image is None:
         path = _new_file(service)
         path.write_bytes(from_data_uri(ask.video, "video"))
-        return await _keep_video(service, path, "video")
+        return await _open_video(service, path, "video")
     raise RequestError(
         'the request needs an image or a video.\n  Give one of "image" and "video".',
         code="bad_request",
     )
 
 
-async def _keep_image(service: Service, data: bytes, name: str) -> Kept:
+async def _open_image(service: Service, upload: Upload, name: str) -> Kept:
     ticket = service.gate.enter()
     try:
-        session, _ = await service.open_image(data, name)
+        session, _ = await service.open_image(upload, name)
     finally:
         ticket.leave()
-    kept = Kept(session)
-    service.sessions.add(kept)
-    return kept
+    return Kept(session, service.gate.budget.share())
 
 
-async def _keep_video(service: Service, path: Path, name: str) -> Kept:
+async def _open_video(service: Service, path: Path, name: str) -> Kept:
     try:
         video = await asyncio.to_thread(open_video, path, name, service.settings)
     except BaseException:
@@ -239,9 +243,7 @@ async def _keep_video(service: Service, path: Path, name: str) -> Kept:
         raise
     session = service.perceiver.video(video)  # type: ignore[arg-type]
     session.name = name
-    kept = Kept(session, path)
-    service.sessions.add(kept)
-    return kept
+    return Kept(session, service.gate.budget.share(), path)
 
 
 def _new_file(service: Service) -> Path:
