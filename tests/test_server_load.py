@@ -39,7 +39,7 @@ def process():
 
 
 class Crowd:
-    """Clients that all come at once and insist; every eighth brings a picture of its own."""
+    """Clients that all come at once and insist; every fourth brings a picture of its own."""
 
     def __init__(self, url, kept):
         self.url, self.kept, self.refused = url, kept, 0
