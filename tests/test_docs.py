@@ -1,6 +1,7 @@
 """Every page of the documentation is part of the site, and what it shows runs."""
 
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from fixture_checkpoint import SAM_PREFIX
 from skimage import data
 
+from perceive_anything.cli import main
 from perceive_anything.media import save_image
 from perceive_anything.video_writer import VideoWriter
 
@@ -66,40 +68,32 @@ def put_released(command, folder, released, state):
         torch.save({"model": own}, folder / "sam2.1_hiera_large.pt")
 
 
-def run(arguments, folder):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.parametrize("command", sorted({command for _, command in RUNNABLE}))
-def test_command(command, folder, released, state):
+def test_command(command, folder, released, state, capsys):
     put_released(command, folder, released, state)
-    done = run(["-m", "perceive_anything.cli", *shlex.split(command)[1:]], folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() or "--jsonl" in command
+    code = main(shlex.split(command)[1:])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert said.out.strip() or "--jsonl" in command
 
 
 @pytest.mark.parametrize("command", sorted({c for _, c in COMMANDS if "PACKS" in c}))
-def test_training_commands_name_missing_data(command, folder):
+def test_training_commands_name_missing_data(command, folder, capsys):
     arguments = command.replace("recipes/", f"{ROOT}/recipes/").replace("runs/nano/model", "nano")
-    done = run(["-m", "perceive_anything.cli", *shlex.split(arguments)[1:]], folder)
-    assert done.returncode == 2
-    assert "PACKS" in done.stderr
+    assert main(shlex.split(arguments)[1:]) == 2
+    assert "PACKS" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python") and p != SERVED])
-def test_python_of_a_page_is_one_program(page, folder):
+def test_python_of_a_page_is_one_program(page, folder, capsys):
     (folder / "snippet.py").write_text("\n".join(blocks(page, "python")), "utf-8")
-    done = run(["snippet.py"], folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    runpy.run_path("snippet.py", run_name="__main__")
+    assert capsys.readouterr().out.strip()
 
 
-def test_example(folder):
-    done = run([str(ROOT / "examples" / "chelsea.py")], folder)
-    assert done.returncode == 0, done.stderr
-    assert "label" in done.stdout
+def test_example(folder, capsys):
+    runpy.run_path(str(ROOT / "examples" / "chelsea.py"), run_name="__main__")
+    assert "label" in capsys.readouterr().out
     assert (folder / "out" / "chelsea_overlay.png").exists()
 
 
@@ -124,7 +118,8 @@ def test_the_site_builds_strictly(tmp_path):
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors")
         )
-    done = run(["-m", "zensical", "build", "--strict"], tmp_path)
+    build = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     home = (tmp_path / "out" / "site" / "index.html").read_text("utf-8")
     assert "Perceive Anything" in home
