@@ -185,6 +185,12 @@ def test_mask_and_photo_lie_on_each_other_in_any_window(page):
         photo, canvas = page.one("img").rect, page.one("canvas").rect
         assert photo == canvas
         assert photo["width"] / photo["height"] == pytest.approx(640 / 420, rel=0.01)
+        assert page.script(
+            "const title = document.querySelector('.pa-head h1'),"
+            "  at = title.getBoundingClientRect(),"
+            "  next = document.querySelector('.pa-top fieldset').getBoundingClientRect();"
+            "return at.left + title.scrollWidth <= next.left || at.bottom <= next.top"
+        )
         page.shot(f"window_{width}x{height}")
 
 

@@ -39,7 +39,7 @@ def answers(rows):
     logits = torch.stack([torch.stack([mask for mask, _ in row]) for row in rows])
     scores = torch.tensor([[score for _, score in row] for row in rows])
     nothing = torch.zeros(len(rows))
-    return RegionFeatures(logits[:, 0], logits, scores, nothing, nothing, nothing)
+    return RegionFeatures(logits[:, 0], logits, scores, nothing, nothing, nothing, scores[:, 0])
 
 
 def test_masks_need_a_score_and_a_firm_edge():

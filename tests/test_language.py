@@ -9,7 +9,7 @@ from perceive_anything.training.meaning import RowMeaning
 
 def regions(count):
     empty = torch.zeros(0)
-    return RegionFeatures(empty, empty, empty, empty, torch.ones(count, 8, 6, 6), empty)
+    return RegionFeatures(empty, empty, empty, empty, torch.ones(count, 8, 6, 6), empty, empty)
 
 
 def test_channels_and_cells_are_dropped_whole():

@@ -229,7 +229,7 @@ def test_the_loss_of_hidden_objects_is_their_presence():
         logits = (40 * target[frame] - 20)[:, None].expand(-1, 4, -1, -1)
         present = torch.where(target[frame].flatten(1).any(1), 20.0, -20.0) * (-1 if wrong else 1)
         rest = [torch.zeros(2)] * 3
-        return RegionFeatures(logits[:, 0], logits, rest[0], present, *rest[1:])
+        return RegionFeatures(logits[:, 0], logits, rest[0], present, *rest[1:], rest[0])
 
     right = memory_loss([region(t, False) for t in range(3)], target)
     assert right["mask"] < 0.01

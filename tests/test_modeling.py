@@ -18,6 +18,8 @@ from perceive_anything.modeling.segmenter import (
     NO_OBJECT_LOGIT,
     PromptTensors,
     RegionFeatures,
+    best_mask,
+    decode_regions,
     render_prompts,
 )
 from perceive_anything.training.config import ModelConfig
@@ -221,6 +223,40 @@ def test_rendered_prompts_say_where():
     assert box[1, 1] < 0
     assert clicks[4, 4] > 2
     assert clicks[12, 12] < -2
+
+
+def test_the_best_of_the_four_masks_is_sure_stable_and_in_the_box():
+    wide, unstable, narrow = (torch.full((16, 16), -9.0) for _ in range(3))
+    wide[2:14, 2:14] = 9
+    unstable[4:12, 4:12] = 0.5
+    narrow[4:12, 4:9] = 9
+    masks = torch.stack([unstable, wide, narrow, narrow])[None]
+    iou = torch.tensor([[0.9, 0.8, 0.7, 0.6]])
+    corners, none = torch.tensor([[[16.0, 16.0], [48.0, 48.0]]]), torch.zeros(1, dtype=int)
+
+    def best(points, *labels):
+        prompts = PromptTensors(points, torch.tensor([labels]), none)
+        return best_mask(masks, iou, prompts).item()
+
+    assert best(corners, 1, 1) == 1
+    assert best(corners[:, :1], 1) == 1
+    assert best(corners, 2, 3) == 2  # most of `wide` lies outside
+    assert best(torch.cat([corners, corners], 1), 2, 3, 1, 0) == 2
+
+
+def test_only_models_that_choose_do_so_and_only_where_they_are_asked(model):
+    pixels = torch.randn(1, 3, SIDE, SIDE)
+    points, none = torch.tensor([[[20.0, 20.0]]] * 2), torch.zeros(2, dtype=int)
+    prompts = PromptTensors(points, torch.tensor([[1], [-1]]), none)
+    with torch.inference_mode():
+        features = model.encode_image(pixels)
+        plain, chosen = (
+            decode_regions(model.sam, features, prompts, render=True, choose=choose)
+            for choose in (False, True)
+        )
+    best = best_mask(chosen.all_masks, chosen.iou, prompts).tolist()
+    assert torch.equal(plain.score, plain.iou[:, 0])
+    assert chosen.score.tolist() == [chosen.iou[0, best[0]].item(), chosen.iou[1, 0].item()]
 
 
 def test_masks_are_restored_to_the_picture():

@@ -163,7 +163,7 @@ def test_specks_and_holes_go_where_a_model_asks_for_it():
     logits[0, 4:12, 26:32] = 3.0  # a part of 12 %
     none = torch.zeros(2)
     features = RegionFeatures(
-        logits, logits[:, None], torch.ones(2, 4), none + 1, torch.zeros(2, 1), torch.zeros(2, 1)
+        logits, logits[:, None], torch.ones(2, 4), none + 1, none, none, torch.ones(2)
     )
     raw, _ = masks_and_scores(features, (64, 64), [None, None])
     tidy, scores = masks_and_scores(features, (64, 64), [None, None], 0.03)

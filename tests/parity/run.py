@@ -169,7 +169,7 @@ def region_answers(pam, regions):
 def stability_bounds(sam, all_masks):
     """The scores if all pixels within the tolerance of a threshold fell on one side of it."""
     delta = sam.mask_decoder.dynamic_multimask_stability_delta
-    return [stability_score(all_masks, delta + shift) for shift in (TOLERANCE, -TOLERANCE)]
+    return [stability_score(all_masks[:, 0], delta + shift) for shift in (TOLERANCE, -TOLERANCE)]
 
 
 def text_answers(pam, rows, stored):

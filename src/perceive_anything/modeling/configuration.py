@@ -91,6 +91,9 @@ class PamConfig(PreTrainedConfig):
         label_threshold: Labels of a lower confidence are said to be uncertain: 0.5 where confidence
             was fitted, as such a label is more likely wrong than right; None, where it was not,
             says it of none.
+        choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
+            predicted IoU times stability (times its share in the box) is highest; False: with that
+            of token 0, as the released models do.
         min_mask_part: Islands and holes of less than this share of a mask's area are removed and
             filled; 0 leaves masks as the decoder draws them, as the released models do.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
@@ -114,6 +117,7 @@ class PamConfig(PreTrainedConfig):
     video_captions: bool = True
     label_calibration: list[float] | None = None
     label_threshold: float | None = None
+    choose_mask: bool = False
     min_mask_part: float = 0.0
     mask_generation: dict | None = None
     image_token_id: int = -200

@@ -68,7 +68,11 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         super().__init__(config)
         perceiver, width = config.perceiver_config, config.text_config.hidden_size
         perceiver._attn_implementation = config._attn_implementation
-        self.sam = PamSam2VideoModel(config.sam_config, render_prompts=config.render_prompts)
+        self.sam = PamSam2VideoModel(
+            config.sam_config,
+            render_prompts=config.render_prompts,
+            choose_mask=config.choose_mask,
+        )
         self.perceiver = SemanticPerceiver(perceiver)
         self.image_projector = _projector(perceiver.image_shuffle**2 * perceiver.hidden_size, width)
         self.semantic_projector = _projector(perceiver.hidden_size, width)
@@ -96,7 +100,10 @@ class PamForConditionalGeneration(PamPreTrainedModel):
 
     def segment(self, features: ImageFeatures, prompts: PromptTensors) -> RegionFeatures:
         """All prompts of a call as one batch -> masks and the tensors that the perceiver reads."""
-        return decode_regions(self.sam, features, prompts, render=self.config.render_prompts)
+        config = self.config
+        return decode_regions(
+            self.sam, features, prompts, render=config.render_prompts, choose=config.choose_mask
+        )
 
     def visual_rows(self, regions: RegionFeatures, *, dense: bool = True) -> Tensor:
         """Rows of the language model's input for each region of an image.

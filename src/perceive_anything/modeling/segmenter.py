@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import Sam2VideoModel
 
 NO_OBJECT_LOGIT = -1024.0
+STABILITY_OFFSET = 1.0  # that of SAM's mask generator
 PEAK_PX = 12.0
 PAD_LABEL, BOX_LABELS, PADDING_ROW = -1, (2, 3), -10
 
@@ -73,12 +74,13 @@ class RegionFeatures:
     """What the mask decoder says of R regions.
 
     Attributes:
-        mask_logits: (R, S/4, S/4) logits of the answered mask (token 0).
+        mask_logits: (R, S/4, S/4) logits of the answered mask.
         all_masks: (R, 4, S/4, S/4) logits of all mask tokens.
         iou: (R, 4) predicted IoU of each mask.
         object_logit: (R,) > 0 where the object is present.
         embedding: (R, C, S/16, S/16) image embedding after the decoder's transformer (tapped).
         mask_tokens: (R, 2, C) mask tokens after the same transformer (tapped).
+        score: (R,) predicted IoU of the answered mask.
     """
 
     mask_logits: Tensor
@@ -87,6 +89,7 @@ class RegionFeatures:
     object_logit: Tensor
     embedding: Tensor
     mask_tokens: Tensor
+    score: Tensor
 
 
 def encode_images(sam: Sam2VideoModel, pixel_values: Tensor) -> ImageFeatures:
@@ -102,7 +105,12 @@ def project_pyramid(sam: Sam2VideoModel, pyramid: tuple[Tensor, ...]) -> ImageFe
 
 
 def decode_regions(
-    sam: Sam2VideoModel, features: ImageFeatures, prompts: PromptTensors, *, render: bool
+    sam: Sam2VideoModel,
+    features: ImageFeatures,
+    prompts: PromptTensors,
+    *,
+    render: bool,
+    choose: bool,
 ) -> RegionFeatures:
     """Prompts -> masks and tapped tensors, whatever the number of points of each row.
 
@@ -114,13 +122,15 @@ def decode_regions(
         features: Features of the B images.
         prompts: Prompts of R regions.
         render: Draw points and boxes into the dense prompt too (`PamConfig.render_prompts`).
+        choose: Answer with the best of the four masks (`PamConfig.choose_mask`).
     """
     counts = (prompts.labels != PADDING_ROW).sum(1)
     order, parts = [], []
     for count in counts.unique().tolist():
         rows = (counts == count).nonzero()[:, 0]
         order.append(rows)
-        parts.append(_decode_equal(sam, features, prompts.rows(rows, count), render=render))
+        some = prompts.rows(rows, count)
+        parts.append(_decode_equal(sam, features, some, render=render, choose=choose))
     back = torch.cat(order).argsort()
     return RegionFeatures(
         *(
@@ -131,7 +141,12 @@ def decode_regions(
 
 
 def _decode_equal(
-    sam: Sam2VideoModel, features: ImageFeatures, prompts: PromptTensors, *, render: bool
+    sam: Sam2VideoModel,
+    features: ImageFeatures,
+    prompts: PromptTensors,
+    *,
+    render: bool,
+    choose: bool,
 ) -> RegionFeatures:
     decoder = sam.mask_decoder
     regions = features.select(prompts.image_index)
@@ -158,13 +173,19 @@ def _decode_equal(
     iou = decoder.iou_prediction_head(tokens[:, 1])
     object_logit = decoder.pred_obj_score_head(tokens[:, 0])[:, 0]
     absent = (object_logit <= 0)[:, None, None]
+    answer = torch.zeros_like(prompts.image_index)
+    if choose:
+        best = best_mask(all_masks, iou, prompts)
+        answer = torch.where((prompts.labels >= 0).any(1), best, answer)
+    rows = torch.arange(num_regions, device=answer.device)
     return RegionFeatures(
-        mask_logits=all_masks[:, 0].masked_fill(absent, NO_OBJECT_LOGIT),
+        mask_logits=all_masks[rows, answer].masked_fill(absent, NO_OBJECT_LOGIT),
         all_masks=all_masks,
         iou=iou,
         object_logit=object_logit,
         embedding=embedding,
         mask_tokens=_tapped_tokens(sam, all_masks, iou, mask_tokens),
+        score=iou[rows, answer],
     )
 
 
@@ -189,22 +210,49 @@ def _tapped_tokens(
 ) -> Tensor:
     """[token 0 if its mask is stable else the best of tokens 1..3, token 0], (R, 2, C)."""
     decoder = sam.mask_decoder
-    scores = stability_score(all_masks, decoder.dynamic_multimask_stability_delta)
+    scores = stability_score(all_masks[:, 0], decoder.dynamic_multimask_stability_delta)
     stable = scores >= decoder.dynamic_multimask_stability_thresh
     best = torch.where(stable, 0, iou[:, 1:].argmax(1) + 1)
     rows = torch.arange(len(best), device=best.device)
     return torch.stack([mask_tokens[rows, best], mask_tokens[:, 0]], 1)
 
 
-def stability_score(all_masks: Tensor, delta: float) -> Tensor:
-    """How little mask 0 changes with its threshold: (R, 4, h, h) logits -> (R,), 0..1.
+def best_mask(all_masks: Tensor, iou: Tensor, prompts: PromptTensors) -> Tensor:
+    """Which mask has the highest predicted IoU times stability, times its share in the box.
 
     Args:
-        all_masks: Logits of the four masks.
+        all_masks: (R, 4, h, h) logits.
+        iou: (R, 4).
+        prompts: Of the R regions.
+
+    Returns:
+        (R,) 0..3.
+    """
+    stability = stability_score(all_masks.flatten(0, 1), STABILITY_OFFSET).view_as(iou)
+    return (iou * stability * _share_in_box(all_masks > 0, prompts)).argmax(1)
+
+
+def _share_in_box(masks_RMHW: Tensor, prompts: PromptTensors) -> Tensor:
+    """Part of each mask that lies in the box of its prompt, (R, M); 1 without a box."""
+    has_box = (prompts.labels == BOX_LABELS[1]).any(1)
+    first, last = prompts.points[:, 0], prompts.points[:, :2][:, -1]  # the corners lead
+    centres = (torch.arange(masks_RMHW.shape[-1], device=first.device) + 0.5) * 4
+    x_RW, y_RH = ((first[:, i, None] <= centres) & (centres <= last[:, i, None]) for i in (0, 1))
+    inside_RHW = y_RH[:, :, None] & x_RW[:, None]
+    area = masks_RMHW.flatten(2).sum(2).clamp(min=1)
+    share = (masks_RMHW & inside_RHW[:, None]).flatten(2).sum(2) / area
+    return torch.where(has_box[:, None], share, 1.0)
+
+
+def stability_score(logits: Tensor, delta: float) -> Tensor:
+    """How little masks change with their threshold: (N, h, h) logits -> (N,), 0..1.
+
+    Args:
+        logits: Of the masks.
         delta: Distance of the two thresholds from 0.
     """
-    logits = all_masks[:, 0].flatten(1)
-    inner, outer = (logits > delta).sum(1).float(), (logits > -delta).sum(1).float()
+    flat = logits.flatten(1)
+    inner, outer = (flat > delta).sum(1).float(), (flat > -delta).sum(1).float()
     return torch.where(outer > 0, inner / outer, 1.0)
 
 

@@ -59,16 +59,19 @@ class CachedPositions(nn.Module):
 
 
 class PamSam2VideoModel(Sam2VideoModel):
-    """SAM 2 whose video path answers with mask token 0 and keeps what the perceiver reads.
+    """SAM 2 whose video path decodes as that of images does, and keeps what the perceiver reads.
 
     Args:
         config: A `Sam2VideoConfig`.
         render_prompts: See `PamConfig.render_prompts`.
+        choose_mask: See `PamConfig.choose_mask`.
     """
 
-    def __init__(self, config: Any, *, render_prompts: bool = False) -> None:
+    def __init__(
+        self, config: Any, *, render_prompts: bool = False, choose_mask: bool = False
+    ) -> None:
         super().__init__(config)
-        self.render_prompts = render_prompts
+        self.render_prompts, self.choose_mask = render_prompts, choose_mask
         for part in (self.vision_encoder.neck, self.memory_encoder):
             part.position_encoding = CachedPositions(part.position_encoding)
 
@@ -103,8 +106,9 @@ class PamSam2VideoModel(Sam2VideoModel):
             for flat, size in zip(maps[:2], self.backbone_feature_sizes[:2], strict=True)
         )
         prompts = point_inputs["prompts"] if point_inputs is not None else _no_prompt(embedding)
+        features = ImageFeatures(embedding, (fine, middle))
         region = decode_regions(
-            self, ImageFeatures(embedding, (fine, middle)), prompts, render=self.render_prompts
+            self, features, prompts, render=self.render_prompts, choose=self.choose_mask
         )
         return {
             "pred_masks": region.mask_logits[:, None],

@@ -17,7 +17,7 @@ from torch import Tensor
 from perceive_anything.errors import OptionError
 from perceive_anything.masks import BoolMask, largest_part, mask_to_box_xyxy, without_small_parts
 from perceive_anything.modeling.processing import restore_masks
-from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.modeling.segmenter import RegionFeatures, stability_score
 from perceive_anything.tasks import unknown
 from perceive_anything.types import Box, Points, Prompt
 
@@ -267,9 +267,7 @@ def good_masks(regions: RegionFeatures, settings: MaskGeneration) -> tuple[Tenso
     first, last = (1, None) if settings.multimask_output else (0, 1)
     logits = regions.all_masks[:, first:last].flatten(0, 1).float()
     scores = regions.iou[:, first:last].flatten().float()
-    offset = settings.stability_score_offset
-    inner, outer = ((logits > level).flatten(1).sum(1) for level in (offset, -offset))
-    stability = inner / outer.clamp(min=1)
+    stability = stability_score(logits, settings.stability_score_offset)
     share = CLICK_SHARE if settings.box_refinement else 1.0
     good = scores >= share * settings.pred_iou_thresh
     good &= stability >= share * settings.stability_score_thresh

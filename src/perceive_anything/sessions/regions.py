@@ -206,7 +206,7 @@ def write_caption(
 
 def best_frame(frames: Sequence[RegionFeatures]) -> RegionFeatures:
     """What is seen of one region on the frame that shows it best."""
-    return max(frames, key=lambda f: float(f.iou[0, 0]) * float(f.object_logit[0] > 0))
+    return max(frames, key=lambda f: float(f.score[0]) * float(f.object_logit[0] > 0))
 
 
 def write_texts(
@@ -287,7 +287,7 @@ def masks_and_scores(
     if min_part:
         logits_RHW = torch.stack([_without_small_parts(one, min_part) for one in logits_RHW])
     masks = restore_masks(logits_RHW, size_wh)
-    present = (features.object_logit > 0).float() * features.iou[:, 0].float()
+    present = (features.object_logit > 0).float() * features.score.float()
     scores = [round(score, 4) for score in present.clamp(0, 1).tolist()]
     for row, prompt in enumerate(prompts):
         if isinstance(prompt, Mask):

@@ -88,5 +88,6 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         render_prompts=True,
         video_captions=False,
         mask_generation=MASK_GENERATION,
+        choose_mask=True,
         min_mask_part=MIN_MASK_PART,
     )

@@ -103,7 +103,8 @@ class TappedCache(ArrayCache):
     def regions_at(self, rows: Sequence[int]) -> RegionFeatures:
         """The tapped tensors of the given rows; the fields of masks are empty."""
         empty = torch.zeros(0)
-        return RegionFeatures(empty, empty, empty, empty, *self.read(rows)[:2])
+        embedding, tokens = self.read(rows)[:2]
+        return RegionFeatures(empty, empty, empty, empty, embedding, tokens, empty)
 
     def means_at(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Means inside the annotated regions: of the tapped embedding, of the head maps."""
