@@ -19,9 +19,10 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "nano_cpu.yaml"
 GOLDEN = Path(__file__).parent / "golden" / "loss_nano.json"
 STAGES = {"pretraining": 30, "segmentation": 24, "memory": 6, "alignment": 60, "finetuning": 20}
 SMALL = (
-    "num_threads=1", "packs=[room]", "views={crops: 2, pastes: 6}", "clips={count: 3, frames: 3}",
-    "model={image_size: 128, sam_width: 64, sam_heads: 2, text_width: 64, text_layers: 2, "
-    "text_heads: 2, vocab_size: 400}",
+    "num_threads=1", "packs=[room]", "views={crops: 2, zooms: 1, pastes: 6}",
+    "clips={count: 3, frames: 3}",
+    "model={image_size: 128, sam_width: 64, sam_heads: 2, mask_refiner: [8, 16, 24], "
+    "text_width: 64, text_layers: 2, text_heads: 2, vocab_size: 400}",
     *(f"{stage}.{name}={value}" for stage, steps in STAGES.items() for name, value in
       {"steps": steps, "rows": 3, "per_row": 2, "log_every": 1, "learning_rate": 0.003}.items()),
     "alignment.per_row=0",

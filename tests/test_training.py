@@ -229,9 +229,10 @@ def test_a_cache_resumes_and_starts_over_when_its_rows_are_others(tmp_path):
 
 def test_views_are_packs_whose_boxes_fit_their_masks(tmp_path):
     records = list(read_pack(make_packs(tmp_path) / "room.tar", "train"))
-    count = write_pack(tmp_path / "views.tar", iter_views(records, 64, 3, 4, seed=1))
+    made = iter_views(records, 64, 3, 4, seed=1, num_zooms=3)
+    count = write_pack(tmp_path / "views.tar", made)
     views = list(read_pack(tmp_path / "views.tar"))
-    assert len(views) == count > 3
+    assert len(views) == count > 6
     for view in views:
         assert view.load().shape == (64, 64, 3)
         for region in view.regions:
@@ -282,6 +283,17 @@ def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
     ]  # fmt: skip
     kept = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
     assert (kept / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
+    changes += [
+        f"output={tmp_path / 'refined'}", "segmentation={steps: 2, learning_rate: 0.01, rows: 2, "
+        "per_row: 2, refiner_only: true}", "model.mask_refiner=[8, 16, 24]",
+    ]  # fmt: skip
+    refined = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
+    before, after = (load_file(one / "model.safetensors") for one in (tuned, refined))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    new = {name for name in after if name not in before}
+    assert new
+    assert all(name.startswith("sam.mask_refiner.") for name in new)
+    assert after["sam.mask_refiner.leave.weight"].any()
 
 
 def learned_trunk_groups(before, after):

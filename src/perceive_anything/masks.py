@@ -168,6 +168,30 @@ def _without(mask: BoolMask, min_area: int, *, inside: bool) -> BoolMask:
     return turned
 
 
+def closer_window(
+    box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], context: float
+) -> tuple[int, int, int, int]:
+    """The square around a box that a second look sees, moved and cut to fit the picture.
+
+    Args:
+        box_xyxy: In pixels.
+        size_wh: Of the picture.
+        context: Side of the square, in longest sides of the box; 32 pixels at least.
+
+    Returns:
+        x1, y1, x2, y2 in whole pixels, the last two exclusive.
+    """
+    x1, y1, x2, y2 = box_xyxy
+    wanted = max(32, round(max(x2 - x1, y2 - y1) * context))
+    edges = []
+    for middle, length in zip(((x1 + x2) / 2, (y1 + y2) / 2), size_wh, strict=True):
+        side = min(wanted, length)
+        start = min(max(0, round(middle - side / 2)), length - side)
+        edges.append((start, start + side))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
 def central_point(mask: BoolMask) -> tuple[float, float]:
     """The (x, y) deepest inside the mask, where one would click; centre of a pixel.
 

@@ -18,13 +18,14 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from perceive_anything.data.schema import ImageRecord, RegionRecord
-from perceive_anything.masks import decode_rle, encode_rle, mask_to_box_xyxy
+from perceive_anything.masks import closer_window, decode_rle, encode_rle, mask_to_box_xyxy
 
 Window = tuple[float, float, float, float]
 
 MIN_VISIBLE = 0.4
 MIN_SHARE = 0.001
 MIN_CUTOUT_PX = 2000
+ZOOM_CONTEXT = (2.0, 6.0)  # sides of a zoomed view, in longest sides of the region
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,27 @@ def crop_view(record: ImageRecord, side: int, rng: random.Random) -> View:
 
     Regions of which less than 40 % stays in the crop are dropped.
     """
+    return _view_of(record, _random_window(record.size_wh, rng), side, rng)
+
+
+def zoom_view(record: ImageRecord, side: int, rng: random.Random) -> View:
+    """A square around one of the regions, as a second look at it sees it (`closer_window`).
+
+    Args:
+        record: Has a region with mask.
+        side: Side of the view in pixels.
+        rng: Source of chance.
+    """
+    region = rng.choice([region for region in record.regions if region.rle is not None])
+    x1, y1, x2, y2 = region.box_xyxy
+    jitter = (max(x2 - x1, y2 - y1)) * rng.uniform(-0.5, 0.5)
+    moved = (x1 + jitter, y1 - jitter, x2 + jitter, y2 - jitter)
+    window = closer_window(moved, record.size_wh, rng.uniform(*ZOOM_CONTEXT))
+    return _view_of(record, window, side, rng)
+
+
+def _view_of(record: ImageRecord, window: Window, side: int, rng: random.Random) -> View:
     image = Image.fromarray(record.load())
-    window = _random_window(image.size, rng)
     flip = rng.random() < 0.5
     picture = _cut(image, window, side, flip, Image.Resampling.BICUBIC)
     regions = [_cut_region(region, image.size, window, side, flip) for region in record.regions]
@@ -89,6 +109,7 @@ def iter_views(
     num_pastes: int,
     seed: int,
     num_maskless: int = 0,
+    num_zooms: int = 0,
 ) -> Iterator[View]:
     """Views of training records, in random order.
 
@@ -99,6 +120,7 @@ def iter_views(
         num_pastes: Pasted views in all.
         seed: Seed of all chance.
         num_maskless: Crops of each photo whose regions have no masks (one object a photo).
+        num_zooms: Close views of each photo that has an object mask, each around one region.
     """
     rng = random.Random(seed)
     records = list(records)
@@ -109,11 +131,12 @@ def iter_views(
     maskless = [r for r in records if r.regions and all(g.rle is None for g in r.regions)]
     jobs = [("crop", record) for record in photos for _ in range(num_crops)]
     jobs += [("crop", record) for record in maskless for _ in range(num_maskless)]
+    jobs += [("zoom", record) for record in photos for _ in range(num_zooms)]
     if sources and backgrounds:
         jobs += [("paste", rng.choice(backgrounds)) for _ in range(num_pastes)]
     rng.shuffle(jobs)
     for index, (kind, record) in enumerate(jobs):
-        view = crop_view(record, side, rng)
+        view = (zoom_view if kind == "zoom" else crop_view)(record, side, rng)
         if kind == "paste":
             view = paste_view(view, rng.choices(sources, k=rng.randint(1, 3)), rng)
         if view.record.regions:

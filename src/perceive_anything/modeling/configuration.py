@@ -96,6 +96,12 @@ class PamConfig(PreTrainedConfig):
             of token 0, as the released models do.
         min_mask_part: Islands and holes of less than this share of a mask's area are removed and
             filled; 0 leaves masks as the decoder draws them, as the released models do.
+        look_closer_below: A box in an image whose sides are below this share of the picture's gets
+            its mask from a second look at its surroundings, which the model encodes once more; 0,
+            as for the released models, never looks twice.
+        mask_refiner: Channels at strides 4, 8 and 16 of a convolutional network that sharpens the
+            decoder's masks, see `MaskRefiner`; wants `render_prompts`. None for released
+            checkpoints, which have none.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
             where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
@@ -119,6 +125,8 @@ class PamConfig(PreTrainedConfig):
     label_threshold: float | None = None
     choose_mask: bool = False
     min_mask_part: float = 0.0
+    look_closer_below: float = 0.0
+    mask_refiner: list[int] | None = None
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False

@@ -72,6 +72,7 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             config.sam_config,
             render_prompts=config.render_prompts,
             choose_mask=config.choose_mask,
+            mask_refiner=config.mask_refiner,
         )
         self.perceiver = SemanticPerceiver(perceiver)
         self.image_projector = _projector(perceiver.image_shuffle**2 * perceiver.hidden_size, width)

@@ -91,6 +91,10 @@ class RegionFeatures:
     mask_tokens: Tensor
     score: Tensor
 
+    def rows(self, keep: Tensor | list[int]) -> RegionFeatures:
+        """Some of the regions: by a mask or by their numbers."""
+        return RegionFeatures(*(getattr(self, name)[keep] for name in RegionFeatures.__slots__))
+
 
 def encode_images(sam: Sam2VideoModel, pixel_values: Tensor) -> ImageFeatures:
     """Normalised images (B, 3, S, S) -> features; each image needs this once."""
@@ -159,7 +163,8 @@ def _decode_equal(
     sparse_RPC = sparse_R1PC[:, 0].to(output.dtype)  # positions come in float32
     tokens = torch.cat([output.expand(num_regions, -1, -1), sparse_RPC], 1)
     positions = sam.get_image_wide_positional_embeddings().to(output.dtype)
-    dense = _dense_prompt(sam, prompts, render=render)
+    canvas = _canvas(sam, prompts, output.dtype, render=render)
+    dense = _dense_prompt(sam, prompts, canvas, render=render)
     tokens, cells_R1KC = decoder.transformer(
         point_embeddings=tokens[:, None],
         image_embeddings=regions.embedding + dense,
@@ -169,9 +174,15 @@ def _decode_equal(
     tokens = tokens[:, 0]
     embedding = cells_R1KC[:, 0].transpose(1, 2).reshape(num_regions, width, side, side)
     mask_tokens = tokens[:, 2 : 2 + decoder.num_mask_tokens]
-    all_masks = _masks_from_tokens(sam, embedding, regions.high_res, mask_tokens)
+    upscaled = _upscale(sam, embedding, regions.high_res)
+    all_masks = _masks_from_tokens(sam, upscaled, mask_tokens)
     iou = decoder.iou_prediction_head(tokens[:, 1])
     object_logit = decoder.pred_obj_score_head(tokens[:, 0])[:, 0]
+    tapped_tokens = _tapped_tokens(sam, all_masks, iou, mask_tokens)
+    if sam.mask_refiner is not None:
+        all_masks, iou = sam.mask_refiner(
+            all_masks, iou, canvas, upscaled, regions.high_res, embedding
+        )
     absent = (object_logit <= 0)[:, None, None]
     answer = torch.zeros_like(prompts.image_index)
     if choose:
@@ -184,25 +195,25 @@ def _decode_equal(
         iou=iou,
         object_logit=object_logit,
         embedding=embedding,
-        mask_tokens=_tapped_tokens(sam, all_masks, iou, mask_tokens),
+        mask_tokens=tapped_tokens,
         score=iou[rows, answer],
     )
 
 
-def _masks_from_tokens(
-    sam: Sam2VideoModel,
-    embedding: Tensor,
-    high_res: tuple[Tensor, Tensor],
-    mask_tokens_RMC: Tensor,
-) -> Tensor:
+def _upscale(sam: Sam2VideoModel, embedding: Tensor, high_res: tuple[Tensor, Tensor]) -> Tensor:
+    """(R, C/8, S/4, S/4) features that the masks are read from."""
     decoder = sam.mask_decoder
     fine, middle = high_res
     upscaled = decoder.upscale_layer_norm(decoder.upscale_conv1(embedding) + middle)
-    upscaled = decoder.activation(decoder.upscale_conv2(decoder.activation(upscaled)) + fine)
-    kernels = torch.stack(
-        [mlp(mask_tokens_RMC[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1
-    )
-    return torch.einsum("rmc,rchw->rmhw", kernels, upscaled)
+    return decoder.activation(decoder.upscale_conv2(decoder.activation(upscaled)) + fine)
+
+
+def _masks_from_tokens(
+    sam: Sam2VideoModel, upscaled_RCHW: Tensor, mask_tokens_RMC: Tensor
+) -> Tensor:
+    heads = sam.mask_decoder.output_hypernetworks_mlps
+    kernels = torch.stack([mlp(mask_tokens_RMC[:, i]) for i, mlp in enumerate(heads)], 1)
+    return torch.einsum("rmc,rchw->rmhw", kernels, upscaled_RCHW)
 
 
 def _tapped_tokens(
@@ -256,20 +267,37 @@ def stability_score(logits: Tensor, delta: float) -> Tensor:
     return torch.where(outer > 0, inner / outer, 1.0)
 
 
-def _dense_prompt(sam: Sam2VideoModel, prompts: PromptTensors, *, render: bool) -> Tensor:
+def _canvas(
+    sam: Sam2VideoModel, prompts: PromptTensors, dtype: torch.dtype, *, render: bool
+) -> Tensor | None:
+    """The prompt as one map, (R, 1, S/4, S/4): what is drawn, the mask where there is one.
+
+    Rows without either are zeros; None if nothing is drawn and there is no mask at all.
+    """
+    side = sam.prompt_encoder.mask_input_size[0]
+    canvas = render_prompts(prompts, side) if render else None
+    if prompts.masks is not None:
+        mask = sam.mask_downsample(prompts.masks.to(dtype))
+        drawn = torch.zeros_like(mask) if canvas is None else canvas
+        canvas = torch.where(_has_mask(prompts), mask, drawn)
+    return None if canvas is None else canvas.to(dtype)
+
+
+def _has_mask(prompts: PromptTensors) -> Tensor:
+    """(R, 1, 1, 1) bool."""
+    return prompts.masks.flatten(1).any(1).view(-1, 1, 1, 1)
+
+
+def _dense_prompt(
+    sam: Sam2VideoModel, prompts: PromptTensors, canvas: Tensor | None, *, render: bool
+) -> Tensor:
     """The prompt as a (R, C, S/16, S/16) map to be added to the image embedding."""
     encoder = sam.prompt_encoder
     plain = encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-    canvas = render_prompts(prompts, encoder.mask_input_size[0]) if render else None
-    if prompts.masks is not None:
-        has_mask = prompts.masks.flatten(1).any(1).view(-1, 1, 1, 1)
-        mask = sam.mask_downsample(prompts.masks.to(plain.dtype))
-        if canvas is None:
-            return torch.where(has_mask, encoder.mask_embed(mask), plain)
-        canvas = torch.where(has_mask, mask, canvas)
     if canvas is None:
         return plain.expand(len(prompts.points), -1, *encoder.image_embedding_size)
-    return encoder.mask_embed(canvas.to(plain.dtype))
+    dense = encoder.mask_embed(canvas)
+    return dense if render else torch.where(_has_mask(prompts), dense, plain)
 
 
 def render_prompts(prompts: PromptTensors, side: int) -> Tensor:

@@ -17,6 +17,7 @@ from transformers.models.sam2_video.modeling_sam2_video import (
     Sam2VideoInferenceSession,
 )
 
+from perceive_anything.modeling.refiner import MaskRefiner
 from perceive_anything.modeling.segmenter import (
     PAD_LABEL,
     ImageFeatures,
@@ -65,13 +66,21 @@ class PamSam2VideoModel(Sam2VideoModel):
         config: A `Sam2VideoConfig`.
         render_prompts: See `PamConfig.render_prompts`.
         choose_mask: See `PamConfig.choose_mask`.
+        mask_refiner: See `PamConfig.mask_refiner`.
     """
 
     def __init__(
-        self, config: Any, *, render_prompts: bool = False, choose_mask: bool = False
+        self,
+        config: Any,
+        *,
+        render_prompts: bool = False,
+        choose_mask: bool = False,
+        mask_refiner: list[int] | None = None,
     ) -> None:
         super().__init__(config)
         self.render_prompts, self.choose_mask = render_prompts, choose_mask
+        width, masks = config.mask_decoder_config.hidden_size, self.mask_decoder.num_mask_tokens
+        self.mask_refiner = MaskRefiner(mask_refiner, width, masks) if mask_refiner else None
         for part in (self.vision_encoder.neck, self.memory_encoder):
             part.position_encoding = CachedPositions(part.position_encoding)
 

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from perceive_anything.events import RegionFound
-from perceive_anything.masks import mask_to_box_xyxy
+from perceive_anything.masks import BoolMask, mask_to_box_xyxy
 from perceive_anything.results import Region
 from perceive_anything.sessions.batches import in_batches, regions_at_once
+from perceive_anything.sessions.closer import look_closer
 from perceive_anything.sessions.everything import MaskGeneration, check_max_regions, find_masks
 from perceive_anything.sessions.regions import (
     Writing,
@@ -244,7 +245,31 @@ class ImageSession:
         )
         boxes = [mask_to_box_xyxy(mask) or (0, 0, 0, 0) for mask in masks]
         found = zip(prompts, masks, boxes, scores, strict=True)
-        return features, [Region(first_id + i, *values) for i, values in enumerate(found)]
+        regions = [Region(first_id + i, *values) for i, values in enumerate(found)]
+        share = self._model.config.look_closer_below
+        return features, look_closer(self.array, regions, share, self._ask_closer)
+
+    @torch.inference_mode()
+    def _ask_closer(
+        self, crops: list[np.ndarray], prompts: list[Prompt]
+    ) -> tuple[list[BoolMask], list[float]]:
+        """Masks and scores of one prompt for each crop."""
+        start = time.perf_counter()
+        pixels = self._processor.pixel_values(crops).to(self._model.device, self._model.dtype)
+        sizes = [(crop.shape[1], crop.shape[0]) for crop in crops]
+        tensors = self._processor.prompt_tensors(prompts, sizes, range(len(crops)))
+        features = self._model.segment(
+            self._model.encode_image(pixels), tensors.to(self._model.device)
+        )
+        masks, scores = [], []
+        for row, size in enumerate(sizes):
+            mask, score = masks_and_scores(
+                features.rows([row]), size, [prompts[row]], self._model.config.min_mask_part
+            )
+            masks.append(mask[0])
+            scores.append(score[0])
+        self.timing_s["segment"] += time.perf_counter() - start
+        return masks, scores
 
     @torch.inference_mode()
     def _perceive(self, writing: Writing, prompts: Sequence[Prompt], first_id: int) -> list[Region]:

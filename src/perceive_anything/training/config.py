@@ -21,6 +21,8 @@ class StageConfig(Settings):
         batches: Batches of `rows` whose gradients make one step, shared by all processes.
         trunk_rate: Learning rate of the trunk's blocks at strides 8 and 16 as a share of the
             others', in `segmentation` and `memory`; 0 leaves them as they are.
+        refiner_only: In `segmentation` and `memory`, let the mask refiner learn (in `memory` the
+            memory too), but not what texts are written from.
         ema: Decay of an exponential moving average that becomes the result; None for none.
         workers: Processes that draw batches ahead; 0 draws them in between.
         tensorboard: Write the metrics for TensorBoard as well (extra `tensorboard`).
@@ -32,6 +34,7 @@ class StageConfig(Settings):
     per_row: int
     batches: int = 1
     trunk_rate: float = 0.0
+    refiner_only: bool = False
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -73,11 +76,16 @@ class LanguageConfig(StageConfig):
 
 
 class ModelConfig(Settings):
-    """Sizes of a model that is trained from nothing (EfficientNet-Lite2 trunk, Qwen2 text)."""
+    """Sizes of a model that is trained from nothing (EfficientNet-Lite2 trunk, Qwen2 text).
+
+    Attributes:
+        mask_refiner: See `PamConfig.mask_refiner`.
+    """
 
     image_size: int = 320
     sam_width: int = 192
     sam_heads: int = 6
+    mask_refiner: tuple[int, int, int] | None = None
     text_width: int = 256
     text_layers: int = 6
     text_heads: int = 4
@@ -90,12 +98,14 @@ class ViewsConfig(Settings):
     Attributes:
         crops: Crops of every photo with masks.
         maskless: Crops of every photo whose regions have no masks.
+        zooms: Close views of every photo with masks, each around one region.
         pastes: Pictures with pasted cut-outs.
         limit: Keep only this many of them.
     """
 
     crops: int = 2
     maskless: int = 0
+    zooms: int = 0
     pastes: int = 1500
     limit: int | None = None
 
@@ -224,8 +234,9 @@ class Recipe(Settings):
         seed: Seed of all chance.
         output: Folder for checkpoints, logs and the finished model.
         num_threads: CPU threads.
+        precision: "float32", or "bfloat16" for products in bfloat16 over float32 weights.
         start_from: A finished model of the same sizes ("nano" or a folder) to go on from, with its
-            tokenizer; from nothing by default.
+            tokenizer; from nothing by default. It may lack the mask refiner.
         packs: Which packs give pictures; all of the folder by default.
         sources: Weights of sources in the language stages; 1 where not listed.
     """
@@ -234,6 +245,7 @@ class Recipe(Settings):
     seed: int = 0
     output: str = "runs/nano"
     num_threads: int = 2
+    precision: Literal["float32", "bfloat16"] = "float32"
     start_from: str | None = None
     packs: tuple[str, ...] | None = None
     model: ModelConfig = ModelConfig()

@@ -28,6 +28,8 @@ def initialise(model: PamForConditionalGeneration) -> None:
     """
     reset_parts(model.sam, model.perceiver, model.image_projector, model.semantic_projector)
     sam = model.sam
+    if sam.mask_refiner is not None:
+        sam.mask_refiner.start()
     sam.prompt_encoder.shared_embedding.positional_embedding.copy_(
         sam.shared_image_embedding.positional_embedding
     )
@@ -37,7 +39,7 @@ def initialise(model: PamForConditionalGeneration) -> None:
 
 def reset_parts(*parts: nn.Module) -> None:
     """Give every layer of the parts torch's own initial values."""
-    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.Embedding)
+    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
     for module in (module for part in parts for module in part.modules()):
         if isinstance(module, kinds):
             module.reset_parameters()
@@ -83,6 +85,19 @@ def start_memory(model: PamForConditionalGeneration, embeddings_BCHW: Tensor) ->
     score = model.sam.mask_decoder.pred_obj_score_head.proj_out
     score.weight.mul_(SURENESS)
     score.bias.mul_(SURENESS)
+
+
+def load_all_but_refiner(
+    model: PamForConditionalGeneration, done: PamForConditionalGeneration
+) -> None:
+    """Take over the weights of a finished model, which may have no mask refiner.
+
+    Raises:
+        RuntimeError: The models differ in more than that.
+    """
+    refiner = model.sam.mask_refiner
+    own = {} if refiner is None else refiner.state_dict(prefix="sam.mask_refiner.")
+    model.load_state_dict(own | done.state_dict())
 
 
 def freeze_all_but(model: PamForConditionalGeneration, trainable: tuple[str, ...]) -> None:

@@ -90,4 +90,5 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         mask_generation=MASK_GENERATION,
         choose_mask=True,
         min_mask_part=MIN_MASK_PART,
+        mask_refiner=list(sizes.mask_refiner) if sizes.mask_refiner else None,
     )

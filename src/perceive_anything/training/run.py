@@ -39,6 +39,7 @@ from perceive_anything.training.initialise import (
     ROW_PARTS,
     freeze_all_but,
     initialise,
+    load_all_but_refiner,
     start_memory,
     start_perceiver,
 )
@@ -88,7 +89,7 @@ class Run:
         torch.set_num_threads(recipe.num_threads)
         torch.manual_seed(recipe.seed)
         self.recipe, self.data = recipe, data
-        self.accelerator = make_accelerator()
+        self.accelerator = make_accelerator(recipe.precision)
         main = self.accelerator.is_main_process
         self.report = report if main else silent
         self.folder = Path(recipe.output)
@@ -112,7 +113,7 @@ class Run:
         self.classifier = load_classifier(imagenet)
         if recipe.start_from:
             done = PamForConditionalGeneration.from_pretrained(self.start_folder())
-            self.model.load_state_dict(done.state_dict())
+            load_all_but_refiner(self.model, done)
         finished = recipe.start_from and not recipe.alignment.steps
         self.teacher = deepcopy(self.model).eval().requires_grad_(False) if finished else None
 
@@ -179,19 +180,21 @@ class Run:
             made = iter_views(
                 train, self.recipe.model.image_size, self.recipe.views.crops,
                 self.recipe.views.pastes, self.recipe.seed, self.recipe.views.maskless,
+                self.recipe.views.zooms,
             )  # fmt: skip
             made = islice(made, self.recipe.views.limit)
             self.report(f"{write_pack(views, made)} augmented views")
         return views
 
     def image_stage(
-        self, rows: int, per_row: int, head: MeaningHead | None = None
+        self, settings: StageConfig, rows: int, per_row: int, head: MeaningHead | None = None
     ) -> SegmentationStage:
         """The loss of `rows` images with `per_row` regions each at most."""
+        teacher = None if settings.refiner_only else self.teacher
         sampler = SegmentationSampler(
             self.table, self.recipe.model.image_size, rows, per_row, self.recipe.seed
         )
-        return SegmentationStage(self.model, self.cache, sampler, head, self.teacher)
+        return SegmentationStage(self.model, self.cache, sampler, head, teacher)
 
     def segment(self) -> None:
         """SAM 2 learns to follow prompts."""
@@ -203,7 +206,7 @@ class Run:
             width = self.model.config.perceiver_config.hidden_size
             imagenet = deepcopy(self.trunk).eval().requires_grad_(False)
             head = MeaningHead(width, names, imagenet, self.classifier)
-        stage = self.image_stage(settings.rows, settings.per_row, head)
+        stage = self.image_stage(settings, settings.rows, settings.per_row, head)
         self.train("segmentation", stage, settings)
         if self.teacher is None:
             start_perceiver(self.model)
@@ -226,7 +229,7 @@ class Run:
             start_memory(self.model, maps[2])
         freeze_all_but(self.model, (*learning_parts(settings), *MEMORY_PARTS))
         sampler = ClipSampler(cache, settings.rows, settings.per_row, self.recipe.seed)
-        images = self.image_stage(IMAGES, IMAGE_REGIONS)
+        images = self.image_stage(settings, IMAGES, IMAGE_REGIONS)
         self.train("memory", MemoryStage(self.model, sampler, images), settings)
 
     def write_texts(

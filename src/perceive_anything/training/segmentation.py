@@ -45,6 +45,7 @@ SEGMENTATION_PARTS = (
     "sam.vision_encoder.neck", "sam.vision_encoder.backbone.norms", "sam.prompt_encoder",
     "sam.mask_decoder", "sam.mask_downsample", "sam.no_memory_embedding",
 )  # fmt: skip
+REFINER_PARTS = ("sam.mask_refiner",)
 TRUNK_PARTS = tuple(f"{TRUNK_BLOCKS}{group}." for group in (2, 3, 4))  # strides 8 and 16
 TAPPED_WEIGHT = 2.0
 CORRECTED = 0.25
@@ -53,7 +54,9 @@ CELL = 4  # pixels of the model input a cell of a target
 
 def learning_parts(settings: StageConfig) -> tuple[str, ...]:
     """What of SAM 2 an image teaches."""
-    return (*SEGMENTATION_PARTS, *(TRUNK_PARTS if settings.trunk_rate else ()))
+    if settings.refiner_only:
+        return REFINER_PARTS
+    return (*SEGMENTATION_PARTS, *REFINER_PARTS, *(TRUNK_PARTS if settings.trunk_rate else ()))
 
 
 class MeaningHead(nn.Module):
@@ -279,7 +282,7 @@ class SegmentationStage(Stage[SegmentationBatch]):
             batch.rounds_R, CELL, random.Random(batch.chance),
         )  # fmt: skip
         regions = self.model.segment(features, prompts)
-        terms = segmentation_loss(take_rows(regions, seen), batch.target_RHW[seen])
+        terms = segmentation_loss(regions.rows(seen), batch.target_RHW[seen])
         if self.head is not None:
             head_maps = self.head.head_maps(fine_BCHW)[prompts.image_index]
             meaning = self.head(regions, head_maps, batch.target_RHW, batch.names)
@@ -289,8 +292,3 @@ class SegmentationStage(Stage[SegmentationBatch]):
                 taught = self.teacher.segment(image_features(self.teacher, fine_BCHW), prompts)
             terms["tapped"] = TAPPED_WEIGHT * tapped_difference(regions, taught)
         return terms
-
-
-def take_rows(regions: RegionFeatures, keep: Tensor) -> RegionFeatures:
-    """The regions where `keep` is true."""
-    return RegionFeatures(*(getattr(regions, name)[keep] for name in RegionFeatures.__slots__))
