@@ -92,8 +92,8 @@ class PamConfig(PreTrainedConfig):
             was fitted, as such a label is more likely wrong than right; None, where it was not,
             says it of none.
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
-            predicted IoU times stability (times its share in the box) is highest; False: with that
-            of token 0, as the released models do.
+            predicted IoU times stability (times its squared share in the box) is highest; False:
+            with that of token 0, as the released models do.
         min_mask_part: Islands and holes of less than this share of a mask's area are removed and
             filled; 0 leaves masks as the decoder draws them, as the released models do.
         look_closer_below: A box in an image whose sides are below this share of the picture's gets

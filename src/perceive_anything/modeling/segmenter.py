@@ -229,7 +229,7 @@ def _tapped_tokens(
 
 
 def best_mask(all_masks: Tensor, iou: Tensor, prompts: PromptTensors) -> Tensor:
-    """Which mask has the highest predicted IoU times stability, times its share in the box.
+    """Which mask has the highest IoU as predicted, times stability, times squared share in the box.
 
     Args:
         all_masks: (R, 4, h, h) logits.
@@ -240,7 +240,7 @@ def best_mask(all_masks: Tensor, iou: Tensor, prompts: PromptTensors) -> Tensor:
         (R,) 0..3.
     """
     stability = stability_score(all_masks.flatten(0, 1), STABILITY_OFFSET).view_as(iou)
-    return (iou * stability * _share_in_box(all_masks > 0, prompts)).argmax(1)
+    return (iou * stability * _share_in_box(all_masks > 0, prompts).square()).argmax(1)
 
 
 def _share_in_box(masks_RMHW: Tensor, prompts: PromptTensors) -> Tensor:

@@ -23,6 +23,7 @@ MASK_GENERATION = {
     "side_fill_thresh": 0.4,
 }
 MIN_MASK_PART = 0.03
+LOOK_CLOSER_BELOW = 0.2
 
 
 def nano_config(sizes: ModelConfig) -> PamConfig:
@@ -90,5 +91,6 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         mask_generation=MASK_GENERATION,
         choose_mask=True,
         min_mask_part=MIN_MASK_PART,
+        look_closer_below=LOOK_CLOSER_BELOW,
         mask_refiner=list(sizes.mask_refiner) if sizes.mask_refiner else None,
     )
