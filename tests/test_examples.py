@@ -86,7 +86,9 @@ def test_stream(run):
 def test_surveillance(run):
     run("surveillance", num_frames=24)
     entered, left = map(json.loads, (OUT / "events.jsonl").read_text().splitlines())
-    assert (entered["event"], entered["label"]) == ("entered", "cat")
+    assert entered["event"] == "entered"
+    assert entered["label"]
+    assert entered["caption"]
     assert (left["event"], left["track"]) == ("left", entered["track"])
     assert left["stay_s"] == pytest.approx(left["time_s"] - entered["time_s"], abs=0.011)
 

@@ -37,7 +37,7 @@ def look_closer(
     windows: dict[int, Window] = {}
     for row, region in enumerate(regions):
         box = box_of(region.prompt)
-        if box is not None and is_small(box, (width, height), share):
+        if box is not None and _is_small(box, (width, height), share):
             windows[row] = closer_window(box.xyxy, (width, height), CONTEXT)
     rows = list(windows)
     for start in range(0, len(rows), MOST_AT_ONCE):
@@ -56,7 +56,7 @@ def box_of(prompt: Prompt) -> Box | None:
     return prompt if isinstance(prompt, Box) else None
 
 
-def is_small(box: Box, size_wh: tuple[int, int], share: float) -> bool:
+def _is_small(box: Box, size_wh: tuple[int, int], share: float) -> bool:
     """Whether both sides of a box are below a share of the picture's."""
     return max((box.x2 - box.x1) / size_wh[0], (box.y2 - box.y1) / size_wh[1]) < share
 
