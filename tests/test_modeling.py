@@ -242,6 +242,10 @@ def test_the_best_of_the_four_masks_is_sure_stable_and_in_the_box():
     assert best(corners[:, :1], 1) == 1
     assert best(corners, 2, 3) == 2  # most of `wide` lies outside
     assert best(torch.cat([corners, corners], 1), 2, 3, 1, 0) == 2
+    clicks = torch.tensor([[[22.0, 22.0], [42.0, 42.0]]])
+    assert best(clicks, 1, 1) == 1
+    assert best(clicks, 1, 0) == 2  # the others take in what is not meant
+    assert best(torch.cat([clicks, clicks], 1), 1, 0, -10, -10) == 2
 
 
 def test_only_models_that_choose_do_so_and_only_where_they_are_asked(model):

@@ -6,7 +6,7 @@ import torch
 from conftest import FIRST, FRAMES, SECOND, SIZE_WH
 from perceive_anything import Perceiver, Points
 from perceive_anything.modeling.segmenter import RegionFeatures
-from perceive_anything.modeling.tracking import Tracker
+from perceive_anything.modeling.tracking import Tracker, last_seen
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,35 @@ def test_forgetting_old_frames_changes_no_bit(pam, pixels):
         assert not tracker._sessions[0].processed_frames
     for pruned, whole in zip(*seen, strict=True):
         assert_equal(pruned, whole)
+
+
+@pytest.fixture
+def presence(pam, monkeypatch):
+    """Memory is selected, and the object is where `presence["logit"]` is positive."""
+    monkeypatch.setattr(pam.model.sam, "memory_selection", True)
+    said = {"logit": 1.0}
+    head = pam.model.sam.mask_decoder.pred_obj_score_head
+    handle = head.register_forward_hook(lambda *call: torch.full_like(call[-1], said["logit"]))
+    yield said
+    handle.remove()
+
+
+def test_what_was_seen_before_an_absence_is_remembered_after_it(pam, pixels, presence):
+    pruned, whole = (Tracker(pam.model.sam, prune=prune) for prune in (True, False))
+    for tracker in (pruned, whole):
+        tracker.add(0, 0, tensors(pam, FIRST))
+    for i in range(30):
+        presence["logit"] = -1.0 if 6 <= i <= 25 else 1.0
+        if i == 26:
+            session = pruned._sessions[0]
+            tracked = session.output_dict_per_obj[0]["non_cond_frame_outputs"]
+            gathered = pam.model.sam._gather_memory_frame_outputs(session, 0, i)
+            assert list(tracked) == [1, 2, 3, 4, 5, *range(10, 26)]
+            assert [place for place, _ in gathered] == [0, 1, 2, 3, 4, 5]
+            for frame, (_, output) in zip((5, 4, 3, 2, 1), gathered[1:], strict=True):
+                assert output is tracked[frame]
+        assert_equal(*(tracker.push(i, pixels[i % 20])[0] for tracker in (pruned, whole)))
+    assert last_seen(tracked, 6) == [29, 28, 27, 26, 5, 4]
 
 
 def test_backward_mirrors_forward(pam, pixels):

@@ -92,8 +92,8 @@ class PamConfig(PreTrainedConfig):
             was fitted, as such a label is more likely wrong than right; None, where it was not,
             says it of none.
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
-            predicted IoU times stability (times its squared share in the box) is highest; False:
-            with that of token 0, as the released models do.
+            predicted IoU times stability, times the squared shares of it in the box and of the
+            clicks that it obeys, is highest; False: with that of token 0, as the released models.
         min_mask_part: Islands and holes of less than this share of a mask's area are removed and
             filled; 0 leaves masks as the decoder draws them, as the released models do.
         look_closer_below: A box in an image whose sides are below this share of the picture's gets
@@ -102,6 +102,8 @@ class PamConfig(PreTrainedConfig):
         mask_refiner: Channels at strides 4, 8 and 16 of a convolutional network that sharpens the
             decoder's masks, see `MaskRefiner`; wants `render_prompts`. None for released
             checkpoints, which have none.
+        memory_selection: Through a video remember the last frames that show the region, rather than
+            the last frames, so that it is known again after an absence; False, as released.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
             where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
@@ -127,6 +129,7 @@ class PamConfig(PreTrainedConfig):
     min_mask_part: float = 0.0
     look_closer_below: float = 0.0
     mask_refiner: list[int] | None = None
+    memory_selection: bool = False
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False

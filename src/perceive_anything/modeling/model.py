@@ -72,6 +72,7 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             config.sam_config,
             render_prompts=config.render_prompts,
             choose_mask=config.choose_mask,
+            memory_selection=config.memory_selection,
             mask_refiner=config.mask_refiner,
         )
         self.perceiver = SemanticPerceiver(perceiver)

@@ -229,7 +229,9 @@ def _tapped_tokens(
 
 
 def best_mask(all_masks: Tensor, iou: Tensor, prompts: PromptTensors) -> Tensor:
-    """Which mask has the highest IoU as predicted, times stability, times squared share in the box.
+    """Which mask has the highest predicted IoU times stability times fit to the prompt.
+
+    The fit is the squared share of it that lies in the box, times that of the clicks it obeys.
 
     Args:
         all_masks: (R, 4, h, h) logits.
@@ -240,7 +242,20 @@ def best_mask(all_masks: Tensor, iou: Tensor, prompts: PromptTensors) -> Tensor:
         (R,) 0..3.
     """
     stability = stability_score(all_masks.flatten(0, 1), STABILITY_OFFSET).view_as(iou)
-    return (iou * stability * _share_in_box(all_masks > 0, prompts).square()).argmax(1)
+    masks = all_masks > 0
+    fit = _share_in_box(masks, prompts) * _share_of_clicks(masks, prompts)
+    return (iou * stability * fit.square()).argmax(1)
+
+
+def _share_of_clicks(masks_RMHW: Tensor, prompts: PromptTensors) -> Tensor:
+    """Part of the clicks whose cell each mask takes in, or leaves out, as told, (R, M)."""
+    clicks_RP = (prompts.labels == 0) | (prompts.labels == 1)
+    cells = (prompts.points / 4).long().clamp(0, masks_RMHW.shape[-1] - 1)
+    rows = torch.arange(len(cells), device=cells.device)[:, None]
+    inside_RPM = masks_RMHW[rows, :, cells[..., 1], cells[..., 0]]
+    obeyed_RPM = (inside_RPM == (prompts.labels == 1)[..., None]) & clicks_RP[..., None]
+    count = clicks_RP.sum(1, keepdim=True)
+    return torch.where(count > 0, obeyed_RPM.sum(1) / count.clamp(min=1), 1.0)
 
 
 def _share_in_box(masks_RMHW: Tensor, prompts: PromptTensors) -> Tensor:

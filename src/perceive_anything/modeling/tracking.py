@@ -6,6 +6,8 @@ attention are transformers'; here are only the points where PAM differs from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -67,6 +69,7 @@ class PamSam2VideoModel(Sam2VideoModel):
         render_prompts: See `PamConfig.render_prompts`.
         choose_mask: See `PamConfig.choose_mask`.
         mask_refiner: See `PamConfig.mask_refiner`.
+        memory_selection: See `PamConfig.memory_selection`.
     """
 
     def __init__(
@@ -76,9 +79,11 @@ class PamSam2VideoModel(Sam2VideoModel):
         render_prompts: bool = False,
         choose_mask: bool = False,
         mask_refiner: list[int] | None = None,
+        memory_selection: bool = False,
     ) -> None:
         super().__init__(config)
         self.render_prompts, self.choose_mask = render_prompts, choose_mask
+        self.memory_selection = memory_selection
         width, masks = config.mask_decoder_config.hidden_size, self.mask_decoder.num_mask_tokens
         self.mask_refiner = MaskRefiner(mask_refiner, width, masks) if mask_refiner else None
         for part in (self.vision_encoder.neck, self.memory_encoder):
@@ -127,6 +132,24 @@ class PamSam2VideoModel(Sam2VideoModel):
             REGION: region,
         }
 
+    def _gather_memory_frame_outputs(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        obj_idx: int,
+        frame_idx: int,
+        track_in_reverse_time: bool = False,
+    ) -> list[tuple[int, dict[str, Any] | None]]:
+        """What is read of the past, by its place in time: 0 for prompted frames, then backwards."""
+        gathered = super()._gather_memory_frame_outputs(
+            inference_session, obj_idx, frame_idx, track_in_reverse_time
+        )
+        if not self.memory_selection:
+            return gathered
+        prompted = [output for place, output in gathered if place == 0]
+        tracked = inference_session.output_dict_per_obj[obj_idx]["non_cond_frame_outputs"]
+        seen = [tracked[index] for index in last_seen(tracked, self.num_maskmem - 1)]
+        return [*((0, output) for output in prompted), *enumerate(seen, start=1)]
+
     def object_pointer(self, region: RegionFeatures) -> Tensor:
         """(R, C) summary of each object for later frames; one learned vector where it is absent."""
         pointer = self.object_pointer_proj(region.mask_tokens[:, 1])
@@ -167,10 +190,22 @@ class PamSam2VideoModel(Sam2VideoModel):
         )
 
 
+def last_seen(tracked: Mapping[int, Mapping[str, Any]], count: int) -> list[int]:
+    """The last `count` frames that show the object, latest first.
+
+    Args:
+        tracked: Outputs by frame number, in the order in which the frames came.
+        count: How many at most.
+    """
+    shown = (i for i in reversed(tracked) if (tracked[i]["object_score_logits"] > 0).any())
+    return list(islice(shown, count))
+
+
 class Tracker:
     """Follows objects through frames that are pushed one after the other, each encoded once.
 
-    What is kept of an object does not grow: its prompted frames and the last sixteen. Each object
+    What is kept of an object does not grow: its prompted frames, the last sixteen, and the few that
+    `memory_selection` reads. Each object
     has a session of its own, so that adding, removing and refining one leaves the others alone.
 
     Args:
@@ -255,9 +290,13 @@ class Tracker:
         return output.pop(REGION)
 
     def _forget(self, session: Sam2VideoInferenceSession, frame_index: int) -> None:
-        oldest = frame_index + (self._window if self.reverse else -self._window)
-        session.output_dict_per_obj[0]["non_cond_frame_outputs"].pop(oldest, None)
-        session.frames_tracked_per_obj[0].pop(oldest, None)
+        tracked = session.output_dict_per_obj[0]["non_cond_frame_outputs"]
+        selects = self.sam.memory_selection
+        needed = last_seen(tracked, self.sam.num_maskmem - 1) if selects else []
+        for old in [i for i in tracked if abs(frame_index - i) >= self._window]:
+            if old not in needed:
+                del tracked[old]
+                session.frames_tracked_per_obj[0].pop(old, None)
 
 
 def _no_prompt(embedding_RCHW: Tensor) -> PromptTensors:

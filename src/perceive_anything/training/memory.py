@@ -53,7 +53,8 @@ MAX_OBJECTS = 2
 VISIBLE_CELLS = 2.0
 FIRST_SHARE = 0.3
 OBJECT_WEIGHT = 0.5
-LEAVING_SHARE = 0.3
+LEAVING_SHARE, SMALL_SHARE = 0.2, 0.3
+SMALL_AREA = 0.025  # of the picture; what is small gets lost first
 
 
 class ClipCache(ArrayCache):
@@ -137,8 +138,8 @@ class ClipSampler:
     Args:
         cache: Filled.
         num_clips: Objects of a batch.
-        max_frames: Most frames of a batch, two at least; any of the clip's, in order or reversed,
-            so that the motion between them varies.
+        max_frames: Most frames of a batch, two at least; it has at least half of them. Any of the
+            clip's, in order or reversed, so that the motion between them varies.
         seed: Seed of all chance.
     """
 
@@ -149,11 +150,13 @@ class ClipSampler:
         ever = self.areas.max(1) >= VISIBLE_CELLS
         self.objects = np.argwhere(ever).tolist()
         self.leaving = np.argwhere(ever & (self.areas.min(1) == 0)).tolist()
+        small = self.areas.max(1) <= SMALL_AREA * (cache.maker.side // 4) ** 2
+        self.small = np.argwhere(ever & small).tolist()
 
     def draw(self, number: int) -> ClipDraw:
         """What batch `number` is made of."""
         rng = random.Random(f"{self.seed}/{number}")
-        num_frames = rng.randint(2, self.max_frames)
+        num_frames = rng.randint(max(2, self.max_frames // 2), self.max_frames)
         rows, masks = [], []
         for _ in range(self.num_clips):
             clip, item, frames = self._draw(rng, num_frames)
@@ -170,11 +173,12 @@ class ClipSampler:
     def _draw(self, rng: random.Random, num_frames: int) -> tuple[int, int, list[int]]:
         """Clip, object and frames; on the first one the object is well seen.
 
-        Objects that are hidden for a while are rare and so drawn more often.
+        Objects that are hidden for a while, and small ones, are drawn more often than they come.
         """
+        shares = (LEAVING_SHARE, SMALL_SHARE, 1 - LEAVING_SHARE - SMALL_SHARE)
+        groups = (self.leaving or self.objects, self.small or self.objects, self.objects)
         while True:
-            leaving = self.leaving and rng.random() < LEAVING_SHARE
-            clip, item = rng.choice(self.leaving if leaving else self.objects)
+            clip, item = rng.choice(rng.choices(groups, shares)[0])
             frames = sorted(rng.sample(range(self.cache.maker.num_frames), num_frames))
             if rng.random() < 0.5:
                 frames.reverse()

@@ -90,6 +90,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         video_captions=False,
         mask_generation=MASK_GENERATION,
         choose_mask=True,
+        memory_selection=True,
         min_mask_part=MIN_MASK_PART,
         look_closer_below=LOOK_CLOSER_BELOW,
         mask_refiner=list(sizes.mask_refiner) if sizes.mask_refiner else None,
