@@ -291,12 +291,12 @@ class Tracker:
 
     def _forget(self, session: Sam2VideoInferenceSession, frame_index: int) -> None:
         tracked = session.output_dict_per_obj[0]["non_cond_frame_outputs"]
-        selects = self.sam.memory_selection
-        needed = last_seen(tracked, self.sam.num_maskmem - 1) if selects else []
-        for old in [i for i in tracked if abs(frame_index - i) >= self._window]:
-            if old not in needed:
-                del tracked[old]
-                session.frames_tracked_per_obj[0].pop(old, None)
+        old = {index for index in tracked if abs(frame_index - index) >= self._window}
+        if self.sam.memory_selection:
+            old -= set(last_seen(tracked, self.sam.num_maskmem - 1))
+        for index in old:
+            del tracked[index]
+            session.frames_tracked_per_obj[0].pop(index, None)
 
 
 def _no_prompt(embedding_RCHW: Tensor) -> PromptTensors:
