@@ -294,6 +294,14 @@ def test_a_whole_run_on_tiny_packs_resumes_and_gives_a_model(tmp_path):
     assert new
     assert all(name.startswith("sam.mask_refiner.") for name in new)
     assert after["sam.mask_refiner.leave.weight"].any()
+    changes += [
+        f"output={tmp_path / 'words'}", f"start_from={refined}", "segmentation.steps=0",
+        "alignment.steps=1", "alignment.learning_rate=1e-9",
+    ]  # fmt: skip
+    words = train_from_recipe(load_config(RECIPE, Recipe, changes), data, lines.append)
+    now = load_file(words / "model.safetensors")
+    for name in (name for name in after if name.startswith("perceiver.")):
+        assert torch.allclose(now[name].float(), after[name].float(), atol=1e-3), name
 
 
 def learned_trunk_groups(before, after):

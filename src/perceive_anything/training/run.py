@@ -208,7 +208,7 @@ class Run:
             head = MeaningHead(width, names, imagenet, self.classifier)
         stage = self.image_stage(settings, settings.rows, settings.per_row, head)
         self.train("segmentation", stage, settings)
-        if self.teacher is None:
+        if not self.recipe.start_from:
             start_perceiver(self.model)
 
     def follow(self) -> None:
