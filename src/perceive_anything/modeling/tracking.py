@@ -205,8 +205,8 @@ class Tracker:
     """Follows objects through frames that are pushed one after the other, each encoded once.
 
     What is kept of an object does not grow: its prompted frames, the last sixteen, and the few that
-    `memory_selection` reads. Each object
-    has a session of its own, so that adding, removing and refining one leaves the others alone.
+    `memory_selection` reads. Each object has a session of its own, so that adding, removing and
+    refining one leaves the others alone.
 
     Args:
         sam: The SAM 2 part of a PAM.
