@@ -2,20 +2,21 @@
 
 import torch
 
-from perceive_anything.modeling.segmenter import RegionFeatures
+from perceive_anything.modeling.segmenter import SeenRegions
 from perceive_anything.training.language import Branch, drop_parts, mix_rows, pack_branches
-from perceive_anything.training.meaning import RowMeaning
 
 
-def regions(count):
-    empty = torch.zeros(0)
-    return RegionFeatures(empty, empty, empty, empty, torch.ones(count, 8, 6, 6), empty, empty)
+def seen_regions(count, *means):
+    return SeenRegions(torch.ones(count, 8, 6, 6), torch.zeros(count, 2, 8), *means)
 
 
 def test_channels_and_cells_are_dropped_whole():
     torch.manual_seed(0)
-    dropped = drop_parts(regions(50), 0.2).embedding
-    seen = dropped > 0
+    kept = drop_parts(seen_regions(50, torch.ones(50, 40), torch.ones(50, 60)), 0.2)
+    seen = kept.embedding > 0
+    for means in (kept.inside, kept.close):
+        assert 0.35 < (means > 0).float().mean() < 0.45
+    assert drop_parts(seen_regions(2), 0.2).close is None
     channels, cells = seen.any((2, 3)), seen.any(1)
     assert torch.equal(seen, channels[:, :, None, None] & cells[:, None])
     assert 0.7 < channels.float().mean() < 0.9
@@ -37,15 +38,3 @@ def test_positions_go_on_behind_what_is_left_out():
     packed = pack_branches(branches, 4, left_out=(2, 10))
     assert packed.position_ids.tolist() == [[0, 1, 12, 13, 14, 15, 16]]
     assert packed.weights.tolist() == [[3, 3, 3]]
-
-
-def test_rows_are_asked_for_what_a_region_looks_like():
-    torch.manual_seed(0)
-    inside, head = torch.randn(20, 8), torch.rand(20, 12)
-    heads = RowMeaning(16, ["cat", "dog"] * 10, (inside, head), torch.nn.Linear(12, 5), 0.05)
-    assert heads.labels.tolist() == [0, 1] * 10
-    terms = heads(torch.randn(20, 3, 16), inside, head, heads.labels)
-    assert set(terms) == {"inside", "head", "teacher", "label"}
-    assert all(torch.isfinite(term) for term in terms.values())
-    names = {name.split(".")[0] for name, _ in heads.named_parameters()}
-    assert names == set(terms)

@@ -7,7 +7,7 @@ from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.training.initialise import (
     freeze_all_but,
     initialise,
-    load_all_but_refiner,
+    load_finished,
 )
 from perceive_anything.training.losses import segmentation_loss
 from perceive_anything.training.nano import nano_config
@@ -33,7 +33,7 @@ def plain():
 @pytest.fixture
 def refined(plain):
     model = make((8, 16, 24))
-    load_all_but_refiner(model, plain)
+    load_finished(model, plain)
     return model
 
 
@@ -100,4 +100,4 @@ def test_models_that_differ_in_more_are_refused(refined):
     other = SIZES.model_copy(update={"sam_width": 64})
     model = PamForConditionalGeneration(nano_config(other))
     with pytest.raises(RuntimeError, match="size mismatch"):
-        load_all_but_refiner(refined, model)
+        load_finished(refined, model)

@@ -144,9 +144,8 @@ def video_answers(pam, fixture, prompts, stored):
         for index, picture in enumerate(pictures)
     ]
     chosen = clip_frames(len(frames))
-    whole = RegionFeatures(
-        *(torch.cat([getattr(f, name) for f in frames]) for name in RegionFeatures.__slots__)
-    )
+    parts = [frame.tensors() for frame in frames]
+    whole = RegionFeatures(**{name: torch.cat([one[name] for one in parts]) for name in parts[0]})
     return {
         **region_answers(pam, whole),
         "selected_frames": torch.tensor(chosen),

@@ -163,13 +163,16 @@ class EfficientNetLiteModel(PreTrainedModel):
         )
 
     def forward(self, pixel_values: Tensor, **_: object) -> Sam2HieraDetModelOutput:
-        """Images (B, 3, S, S), normalised -> feature maps for SAM 2's neck.
+        """Images (B, 3, S, S), normalised -> feature maps for SAM 2's neck, and the raw last one.
 
         Args:
             pixel_values: Float images; S a multiple of 32.
         """
-        maps = self.normalize(self.stages(pixel_values))
-        return Sam2HieraDetModelOutput(last_hidden_state=maps[-1], intermediate_hidden_states=maps)
+        raw = self.stages(pixel_values)
+        return Sam2HieraDetModelOutput(
+            last_hidden_state=raw[-1].permute(0, 2, 3, 1),
+            intermediate_hidden_states=self.normalize(raw),
+        )
 
 
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)

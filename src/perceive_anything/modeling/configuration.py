@@ -104,6 +104,9 @@ class PamConfig(PreTrainedConfig):
             checkpoints, which have none.
         memory_selection: Through a video remember the last frames that show the region, rather than
             the last frames, so that it is known again after an absence; False, as released.
+        close_up_size: Side in pixels of a close-up of each region, cut from the model's input, of
+            which the trunk tells the perceiver what it sees; 0 for released checkpoints, which have
+            none.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
             where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
@@ -130,6 +133,7 @@ class PamConfig(PreTrainedConfig):
     look_closer_below: float = 0.0
     mask_refiner: list[int] | None = None
     memory_selection: bool = False
+    close_up_size: int = 0
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False
@@ -156,6 +160,11 @@ class PamConfig(PreTrainedConfig):
     def image_size(self) -> int:
         """Side of the square image that the model reads, in pixels."""
         return int(self.sam_config.image_size)
+
+    @property
+    def close_up_width(self) -> int:
+        """Channels of what the trunk sees in a close-up; 0 without close-ups."""
+        return self.sam_config.vision_config.backbone_channel_list[0] if self.close_up_size else 0
 
     @property
     def grid_size(self) -> int:

@@ -7,6 +7,7 @@ Shape suffixes: B images, R regions, L text positions, V visual rows, D language
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,14 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from perceive_anything.modeling.close_ups import look, masked_mean
 from perceive_anything.modeling.configuration import PamConfig
 from perceive_anything.modeling.perceiver import SemanticPerceiver
 from perceive_anything.modeling.segmenter import (
     ImageFeatures,
     PromptTensors,
     RegionFeatures,
+    SeenRegions,
     decode_regions,
     encode_images,
 )
@@ -74,8 +77,9 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             choose_mask=config.choose_mask,
             memory_selection=config.memory_selection,
             mask_refiner=config.mask_refiner,
+            close_up_size=config.close_up_size,
         )
-        self.perceiver = SemanticPerceiver(perceiver)
+        self.perceiver = SemanticPerceiver(perceiver, config.close_up_width)
         self.image_projector = _projector(perceiver.image_shuffle**2 * perceiver.hidden_size, width)
         self.semantic_projector = _projector(perceiver.hidden_size, width)
         self.image_newline = nn.Parameter(torch.empty(width))
@@ -117,7 +121,21 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         Returns:
             (R, V, D): image tokens, image newline, semantic tokens, semantic newline.
         """
-        semantic, image = self.perceiver(regions.embedding, regions.mask_tokens, dense=dense)
+        return self.rows_of(self.see(regions), dense=dense)
+
+    def see(self, regions: RegionFeatures) -> SeenRegions:
+        """What the perceiver reads of regions; here the trunk looks at their close-ups."""
+        seen = SeenRegions(regions.embedding, regions.mask_tokens)
+        if regions.close_ups is None:
+            return seen
+        masks = (regions.mask_logits > 0).to(regions.embedding.dtype)
+        inside = masked_mean(regions.embedding, masks)
+        close = look(self.sam.vision_encoder.backbone, regions.close_ups)
+        return replace(seen, inside=inside, close=close)
+
+    def rows_of(self, seen: SeenRegions, *, dense: bool = True) -> Tensor:
+        """`visual_rows` of what was seen."""
+        semantic, image = self.perceiver(seen, dense=dense)
         num_regions = len(semantic)
         newlines = [
             newline.expand(num_regions, 1, -1)

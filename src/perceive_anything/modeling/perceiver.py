@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoTwoWayTransformer
 
 from perceive_anything.modeling.configuration import PamPerceiverConfig
+from perceive_anything.modeling.segmenter import SeenRegions
 
 
 def pixel_shuffle_tokens(cells_RKC: Tensor, shuffle: int) -> Tensor:
@@ -35,10 +36,36 @@ def pixel_shuffle_tokens(cells_RKC: Tensor, shuffle: int) -> Tensor:
     return grid.permute(0, 3, 1, 2, 4, 5).reshape(num_regions, patches**2, shuffle**2 * width)
 
 
-class SemanticPerceiver(nn.Module):
-    """Two-way attention between mask + semantic tokens and the region's image embedding."""
+class RegionMeans(nn.Module):
+    """What two means tell of the region as a whole, for each semantic token to be added.
 
-    def __init__(self, config: PamPerceiverConfig) -> None:
+    Args:
+        width: Of a token.
+        close_up_width: Of what the trunk sees in a close-up.
+        num_tokens: Semantic tokens.
+    """
+
+    def __init__(self, width: int, close_up_width: int, num_tokens: int) -> None:
+        super().__init__()
+        self.inside_norm, self.close_norm = nn.LayerNorm(width), nn.LayerNorm(close_up_width)
+        self.proj = nn.Linear(width + close_up_width, num_tokens * width)
+
+    def forward(self, seen: SeenRegions) -> Tensor:
+        """(R, num_tokens, C)."""
+        means = torch.cat([self.inside_norm(seen.inside), self.close_norm(seen.close)], 1)
+        return self.proj(means).unflatten(1, (-1, seen.inside.shape[1]))
+
+
+class SemanticPerceiver(nn.Module):
+    """Two-way attention between mask + semantic tokens and the region's image embedding.
+
+    Args:
+        config: Sizes.
+        close_up_width: Of what the trunk sees in a close-up of the region, see `RegionMeans`; 0
+            where there are no close-ups.
+    """
+
+    def __init__(self, config: PamPerceiverConfig, close_up_width: int = 0) -> None:
         super().__init__()
         self.config = config
         width = config.hidden_size
@@ -46,6 +73,9 @@ class SemanticPerceiver(nn.Module):
         self.positional_embedding = nn.Buffer(torch.randn(2, width // 2))
         self.transformer = Sam2VideoTwoWayTransformer(config)
         self.proj = nn.Linear(config.frame_shuffle**2 * width, config.image_shuffle**2 * width)
+        self.region_means: RegionMeans | None = None
+        if close_up_width:
+            self.region_means = RegionMeans(width, close_up_width, config.num_semantic_tokens)
 
     def position_code(self, side: int) -> Tensor:
         """Random Fourier code (C, side, side) of the cell centres, by a matrix of its own."""
@@ -56,29 +86,28 @@ class SemanticPerceiver(nn.Module):
         code = torch.cat([angles.sin(), angles.cos()], -1).permute(2, 0, 1)
         return code.to(self.semantic_tokens.weight.dtype)
 
-    def forward(
-        self, embedding_RCHW: Tensor, mask_tokens_RQC: Tensor, *, dense: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Tapped tensors of R regions -> semantic tokens and image tokens.
+    def forward(self, seen: SeenRegions, *, dense: bool = True) -> tuple[Tensor, Tensor]:
+        """What is seen of R regions -> semantic tokens and image tokens.
 
         Args:
-            embedding_RCHW: Image embedding after SAM 2's mask decoder transformer.
-            mask_tokens_RQC: The two mask tokens after the same transformer.
+            seen: Of the regions.
             dense: The fine shuffle (images, first frame of a clip) or the coarse one.
 
         Returns:
             Semantic tokens (R, num_semantic_tokens, C) and image tokens
             (R, T, image_shuffle^2 * C).
         """
-        num_regions, _, side, _ = embedding_RCHW.shape
+        num_regions, _, side, _ = seen.embedding.shape
         semantic = self.semantic_tokens.weight.expand(num_regions, -1, -1)
         queries_RQC, keys_R1KC = self.transformer(
-            point_embeddings=torch.cat([mask_tokens_RQC, semantic], 1).unsqueeze(1),
-            image_embeddings=embedding_RCHW,
+            point_embeddings=torch.cat([seen.mask_tokens, semantic], 1).unsqueeze(1),
+            image_embeddings=seen.embedding,
             image_positional_embeddings=self.position_code(side).expand(num_regions, -1, -1, -1),
             attention_similarity=None,
         )
-        semantic_RQC = queries_RQC[:, 0, mask_tokens_RQC.shape[1] :]
+        semantic_RQC = queries_RQC[:, 0, seen.mask_tokens.shape[1] :]
+        if self.region_means is not None:
+            semantic_RQC = semantic_RQC + self.region_means(seen)
         cells_RKC = keys_R1KC[:, 0]
         if dense:
             return semantic_RQC, pixel_shuffle_tokens(cells_RKC, self.config.image_shuffle)

@@ -6,11 +6,13 @@ Shape suffixes: B images, R regions (one row each), P points, C width, H W grid,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from transformers import Sam2VideoModel
+
+from perceive_anything.modeling.close_ups import cut_close_ups, mask_boxes
 
 NO_OBJECT_LOGIT = -1024.0
 STABILITY_OFFSET = 1.0  # that of SAM's mask generator
@@ -25,13 +27,15 @@ class ImageFeatures:
     Attributes:
         embedding: (B, C, S/16, S/16), ready for the mask decoder.
         high_res: (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8).
+        pixels: (B, 3, S, S), for close-ups; None for models without them.
     """
 
     embedding: Tensor
     high_res: tuple[Tensor, Tensor]
+    pixels: Tensor | None = None
 
     def select(self, image_index: Tensor) -> ImageFeatures:
-        """One row per region: (R,) indices into the images."""
+        """One row per region, without the pixels: (R,) indices into the images."""
         first, second = self.high_res
         return ImageFeatures(self.embedding[image_index], (first[image_index], second[image_index]))
 
@@ -81,6 +85,8 @@ class RegionFeatures:
         embedding: (R, C, S/16, S/16) image embedding after the decoder's transformer (tapped).
         mask_tokens: (R, 2, C) mask tokens after the same transformer (tapped).
         score: (R,) predicted IoU of the answered mask.
+        close_ups: (R, 3, s, s) the regions enlarged, see `PamConfig.close_up_size`; None for models
+            without them.
     """
 
     mask_logits: Tensor
@@ -90,15 +96,41 @@ class RegionFeatures:
     embedding: Tensor
     mask_tokens: Tensor
     score: Tensor
+    close_ups: Tensor | None = None
 
     def rows(self, keep: Tensor | list[int]) -> RegionFeatures:
         """Some of the regions: by a mask or by their numbers."""
-        return RegionFeatures(*(getattr(self, name)[keep] for name in RegionFeatures.__slots__))
+        return RegionFeatures(**{name: value[keep] for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by field."""
+        fields = {name: getattr(self, name) for name in RegionFeatures.__slots__}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRegions:
+    """What the perceiver reads of R regions.
+
+    Attributes:
+        embedding: (R, C, S/16, S/16) tapped.
+        mask_tokens: (R, 2, C) tapped.
+        inside: (R, C) mean of the tapped embedding under the answered mask.
+        close: (R, `PamConfig.close_up_width`) what the trunk sees in close-ups. Both are None for
+            models without close-ups.
+    """
+
+    embedding: Tensor
+    mask_tokens: Tensor
+    inside: Tensor | None = None
+    close: Tensor | None = None
 
 
 def encode_images(sam: Sam2VideoModel, pixel_values: Tensor) -> ImageFeatures:
     """Normalised images (B, 3, S, S) -> features; each image needs this once."""
-    return project_pyramid(sam, sam.vision_encoder(pixel_values).fpn_hidden_states)
+    pyramid = sam.vision_encoder(pixel_values).fpn_hidden_states
+    features = project_pyramid(sam, pyramid)
+    return replace(features, pixels=pixel_values) if sam.close_up_size else features
 
 
 def project_pyramid(sam: Sam2VideoModel, pyramid: tuple[Tensor, ...]) -> ImageFeatures:
@@ -136,11 +168,9 @@ def decode_regions(
         some = prompts.rows(rows, count)
         parts.append(_decode_equal(sam, features, some, render=render, choose=choose))
     back = torch.cat(order).argsort()
+    names = parts[0].tensors()
     return RegionFeatures(
-        *(
-            torch.cat([getattr(part, name) for part in parts])[back]
-            for name in RegionFeatures.__slots__
-        )
+        **{name: torch.cat([part.tensors()[name] for part in parts])[back] for name in names}
     )
 
 
@@ -189,15 +219,35 @@ def _decode_equal(
         best = best_mask(all_masks, iou, prompts)
         answer = torch.where((prompts.labels >= 0).any(1), best, answer)
     rows = torch.arange(num_regions, device=answer.device)
+    mask_logits = all_masks[rows, answer].masked_fill(absent, NO_OBJECT_LOGIT)
     return RegionFeatures(
-        mask_logits=all_masks[rows, answer].masked_fill(absent, NO_OBJECT_LOGIT),
+        mask_logits=mask_logits,
         all_masks=all_masks,
         iou=iou,
         object_logit=object_logit,
         embedding=embedding,
         mask_tokens=tapped_tokens,
         score=iou[rows, answer],
+        close_ups=_close_ups(sam, features, prompts, mask_logits),
     )
+
+
+def _close_ups(
+    sam: Sam2VideoModel, features: ImageFeatures, prompts: PromptTensors, mask_logits_RHW: Tensor
+) -> Tensor | None:
+    """Of the box that was given, else of the mask."""
+    if features.pixels is None:
+        return None
+    found_R4 = mask_boxes(mask_logits_RHW, features.pixels.shape[-1])
+    has_box, given_R4 = _given_boxes(prompts)
+    boxes_R4 = torch.where(has_box[:, None], given_R4.to(found_R4.dtype), found_R4)
+    return cut_close_ups(features.pixels, prompts.image_index, boxes_R4, sam.close_up_size)
+
+
+def _given_boxes(prompts: PromptTensors) -> tuple[Tensor, Tensor]:
+    """Which of the prompts have a box (R,), and its corners (R, 4): the points that lead."""
+    first, last = prompts.points[:, 0], prompts.points[:, :2][:, -1]
+    return (prompts.labels == BOX_LABELS[1]).any(1), torch.cat([first, last], 1)
 
 
 def _upscale(sam: Sam2VideoModel, embedding: Tensor, high_res: tuple[Tensor, Tensor]) -> Tensor:
@@ -260,10 +310,11 @@ def _share_of_clicks(masks_RMHW: Tensor, prompts: PromptTensors) -> Tensor:
 
 def _share_in_box(masks_RMHW: Tensor, prompts: PromptTensors) -> Tensor:
     """Part of each mask that lies in the box of its prompt, (R, M); 1 without a box."""
-    has_box = (prompts.labels == BOX_LABELS[1]).any(1)
-    first, last = prompts.points[:, 0], prompts.points[:, :2][:, -1]  # the corners lead
-    centres = (torch.arange(masks_RMHW.shape[-1], device=first.device) + 0.5) * 4
-    x_RW, y_RH = ((first[:, i, None] <= centres) & (centres <= last[:, i, None]) for i in (0, 1))
+    has_box, box_R4 = _given_boxes(prompts)
+    centres = (torch.arange(masks_RMHW.shape[-1], device=box_R4.device) + 0.5) * 4
+    x_RW, y_RH = (
+        (box_R4[:, i, None] <= centres) & (centres <= box_R4[:, i + 2, None]) for i in (0, 1)
+    )
     inside_RHW = y_RH[:, :, None] & x_RW[:, None]
     area = masks_RMHW.flatten(2).sum(2).clamp(min=1)
     share = (masks_RMHW & inside_RHW[:, None]).flatten(2).sum(2) / area

@@ -70,6 +70,7 @@ class PamSam2VideoModel(Sam2VideoModel):
         choose_mask: See `PamConfig.choose_mask`.
         mask_refiner: See `PamConfig.mask_refiner`.
         memory_selection: See `PamConfig.memory_selection`.
+        close_up_size: See `PamConfig.close_up_size`.
     """
 
     def __init__(
@@ -80,10 +81,11 @@ class PamSam2VideoModel(Sam2VideoModel):
         choose_mask: bool = False,
         mask_refiner: list[int] | None = None,
         memory_selection: bool = False,
+        close_up_size: int = 0,
     ) -> None:
         super().__init__(config)
         self.render_prompts, self.choose_mask = render_prompts, choose_mask
-        self.memory_selection = memory_selection
+        self.memory_selection, self.close_up_size = memory_selection, close_up_size
         width, masks = config.mask_decoder_config.hidden_size, self.mask_decoder.num_mask_tokens
         self.mask_refiner = MaskRefiner(mask_refiner, width, masks) if mask_refiner else None
         for part in (self.vision_encoder.neck, self.memory_encoder):
@@ -120,7 +122,8 @@ class PamSam2VideoModel(Sam2VideoModel):
             for flat, size in zip(maps[:2], self.backbone_feature_sizes[:2], strict=True)
         )
         prompts = point_inputs["prompts"] if point_inputs is not None else _no_prompt(embedding)
-        features = ImageFeatures(embedding, (fine, middle))
+        pixels = self._pixels(inference_session, frame_idx, len(embedding))
+        features = ImageFeatures(embedding, (fine, middle), pixels)
         region = decode_regions(
             self, features, prompts, render=self.render_prompts, choose=self.choose_mask
         )
@@ -131,6 +134,15 @@ class PamSam2VideoModel(Sam2VideoModel):
             "object_score_logits": region.object_logit[:, None],
             REGION: region,
         }
+
+    def _pixels(
+        self, inference_session: Sam2VideoInferenceSession, frame_idx: int, rows: int
+    ) -> Tensor | None:
+        """(rows, 3, S, S) of a frame for close-ups; None without them, or if only maps are kept."""
+        frames = inference_session.processed_frames
+        if not self.close_up_size or not frames:
+            return None
+        return frames[frame_idx].expand(rows, -1, -1, -1)
 
     def _gather_memory_frame_outputs(
         self,

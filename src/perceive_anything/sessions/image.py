@@ -207,7 +207,7 @@ class ImageSession:
 
     def _find(self, settings: MaskGeneration, most: int) -> list[Region]:
         """Regions without texts, the largest first."""
-        found = find_masks(self._segment, self.size_wh, settings, most)
+        found = find_masks(partial(self._segment, close_ups=False), self.size_wh, settings, most)
         return [
             Region(i, Mask(f.mask), f.mask, mask_to_box_xyxy(f.mask) or (0, 0, 0, 0), f.score)
             for i, f in enumerate(found)
@@ -223,10 +223,11 @@ class ImageSession:
         yield from in_batches(prompts, size, partial(self._stream, writing))
 
     @torch.inference_mode()
-    def _segment(self, prompts: Sequence[Prompt]) -> RegionFeatures:
+    def _segment(self, prompts: Sequence[Prompt], *, close_ups: bool = True) -> RegionFeatures:
         start = time.perf_counter()
+        image = self._features if close_ups else replace(self._features, pixels=None)
         tensors = self._processor.prompt_tensors(prompts, [self.size_wh] * len(prompts))
-        features = self._model.segment(self._features, tensors.to(self._model.device))
+        features = self._model.segment(image, tensors.to(self._model.device))
         self.timing_s["segment"] += time.perf_counter() - start
         return features
 

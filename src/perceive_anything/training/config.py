@@ -50,12 +50,12 @@ class LanguageConfig(StageConfig):
 
     Attributes:
         perceiver: Whether perceiver and semantic projector learn.
+        means_only: Of the perceiver only what reads the means of regions, with the semantic
+            projector; nothing else learns.
         spelling: Weight of the loss that lets the semantic rows spell the label.
-        meaning: Weight of what the semantic rows must tell of a region besides its label, see
-            `training.meaning`.
         smoothing: Share of the wanted label that is spread over all others.
-        dropped: Share of the tapped channels that is dropped, and on average one and a half times
-            as many cells.
+        dropped: Share of the tapped channels that is dropped, on average one and a half times as
+            many cells, and three times as much of the means of regions.
         both_labels: Ask for the label in both languages, besides `per_row` other texts.
         label_weight: How much a label's token counts beside one of the other texts.
         label_rows: Further regions a step of which only the label is asked, and which the language
@@ -65,8 +65,8 @@ class LanguageConfig(StageConfig):
     """
 
     perceiver: bool = True
+    means_only: bool = False
     spelling: float = 0.3
-    meaning: float = 0.0
     smoothing: float = 0.0
     dropped: float = 0.0
     both_labels: bool = False
@@ -111,10 +111,17 @@ class ViewsConfig(Settings):
 
 
 class SourceWeight(Settings):
-    """How much more often than others a source's regions are drawn in the language stages."""
+    """How a source's regions are drawn in the language stages.
+
+    Attributes:
+        source: How its name begins.
+        weight: How much more often than others its regions are drawn.
+        most: Only so many regions of each of its pictures take part; None for all.
+    """
 
     source: str
     weight: float
+    most: int | None = None
 
 
 class ClipsConfig(Settings):

@@ -17,6 +17,8 @@ ALIGNMENT_PARTS = (
 )  # fmt: skip
 
 ROW_PARTS = ("perceiver", "semantic_projector")
+MEANS_PARTS = ("perceiver.region_means", "semantic_projector")
+LATER_PARTS = ("sam.mask_refiner.", "perceiver.region_means.")
 
 
 @torch.no_grad()
@@ -24,12 +26,16 @@ def initialise(model: PamForConditionalGeneration) -> None:
     """Give SAM 2, the perceiver and the projectors torch's own initial values.
 
     The two position matrices of SAM 2 become one, as prompts and image must share their code, and
-    mask prompts start at the logits -10 and +10 that SAM 2 uses.
+    mask prompts start at the logits -10 and +10 that SAM 2 uses. Means of regions begin by adding
+    nothing, so that a perceiver that did without them goes on as it was.
     """
     reset_parts(model.sam, model.perceiver, model.image_projector, model.semantic_projector)
-    sam = model.sam
+    sam, means = model.sam, model.perceiver.region_means
     if sam.mask_refiner is not None:
         sam.mask_refiner.start()
+    if means is not None:
+        nn.init.zeros_(means.proj.weight)
+        nn.init.zeros_(means.proj.bias)
     sam.prompt_encoder.shared_embedding.positional_embedding.copy_(
         sam.shared_image_embedding.positional_embedding
     )
@@ -87,16 +93,13 @@ def start_memory(model: PamForConditionalGeneration, embeddings_BCHW: Tensor) ->
     score.bias.mul_(SURENESS)
 
 
-def load_all_but_refiner(
-    model: PamForConditionalGeneration, done: PamForConditionalGeneration
-) -> None:
-    """Take over the weights of a finished model, which may have no mask refiner.
+def load_finished(model: PamForConditionalGeneration, done: PamForConditionalGeneration) -> None:
+    """Take over the weights of a finished model, which may lack `LATER_PARTS`.
 
     Raises:
         RuntimeError: The models differ in more than that.
     """
-    refiner = model.sam.mask_refiner
-    own = {} if refiner is None else refiner.state_dict(prefix="sam.mask_refiner.")
+    own = {name: v for name, v in model.state_dict().items() if name.startswith(LATER_PARTS)}
     model.load_state_dict(own | done.state_dict())
 
 

@@ -157,4 +157,4 @@ class InstructStage(Stage[InstructBatch]):
             for i in range(len(batch.pixel_values))
         ]
         positions = [code.to(maps[0].device).expand(-1, count, -1) for code in self.positions]
-        return follow_clips(sam, frames, positions, batch.prompts)
+        return follow_clips(sam, frames, positions, batch.prompts, list(batch.pixel_values))

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
-from perceive_anything.modeling.segmenter import RegionFeatures
-from perceive_anything.training.meaning import RowMeaning
+from perceive_anything.modeling.segmenter import SeenRegions
 from perceive_anything.training.regions import TrainingRegion
 from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
@@ -212,13 +211,17 @@ def answer_loss(
     return (losses * weights).sum() / weights.sum()
 
 
-def drop_parts(regions: RegionFeatures, share: float) -> RegionFeatures:
-    """Leave out a share of each region's tapped channels, and of its cells up to three times it."""
-    embedding = F.dropout2d(regions.embedding, share)
+def drop_parts(seen: SeenRegions, share: float) -> SeenRegions:
+    """Leave out a share of a region's channels, thrice that of its means, at most that of cells."""
+    embedding = F.dropout2d(seen.embedding, share)
     num_regions, _, *cells = embedding.shape
     shares = 3 * share * torch.rand(num_regions, 1, 1, 1, device=embedding.device)
     kept = torch.rand(num_regions, 1, *cells, device=embedding.device) >= shares
-    return replace(regions, embedding=embedding * kept)
+    seen = replace(seen, embedding=embedding * kept)
+    if seen.inside is None or seen.close is None:
+        return seen
+    inside, close = (F.dropout(means, 3 * share) for means in (seen.inside, seen.close))
+    return replace(seen, inside=inside, close=close)
 
 
 def mix_rows(rows_RSD: Tensor, most: float) -> Tensor:
@@ -234,18 +237,16 @@ class LanguageBatch:
     """R regions to learn from.
 
     Attributes:
-        regions: Their tapped tensors.
+        seen: What the perceiver reads of them.
         spelled: (R, S) tokens of their labels.
         packed: Answers of the first regions, if any.
         labels: Labels of the others, which are read without image rows.
-        means: Means in the regions and the labels' numbers, for `RowMeaning`.
     """
 
-    regions: RegionFeatures
+    seen: SeenRegions
     spelled: Tensor
     packed: PackedBranches | None
     labels: PackedBranches | None
-    means: tuple[Tensor, Tensor, Tensor] | None
 
 
 class LanguageStage(Stage[LanguageBatch]):
@@ -260,7 +261,6 @@ class LanguageStage(Stage[LanguageBatch]):
         smoothing: Share of the spelled label that is spread over all tokens.
         dropped: Share of the tapped tensors that is left out, see `drop_parts`.
         mixed: Largest share of another region's semantic rows, see `mix_rows`.
-        meaning: Heads that the rows must satisfy, and their weight.
     """
 
     def __init__(
@@ -273,13 +273,10 @@ class LanguageStage(Stage[LanguageBatch]):
         smoothing: float = 0.0,
         dropped: float = 0.0,
         mixed: float = 0.0,
-        meaning: tuple[RowMeaning, float] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.tapped, self.sampler, self.spelling = model, tapped, sampler, spelling
         self.smoothing, self.dropped, self.mixed = smoothing, dropped, mixed
-        self.meaning: RowMeaning | None = meaning[0] if meaning else None
-        self.meaning_weight = meaning[1] if meaning else 0.0
         self.seed = sampler.seed
         self.head_ids = nn.Buffer(torch.tensor(processor.head_ids()), persistent=False)
         self.spelled = spelled_labels(
@@ -299,24 +296,18 @@ class LanguageStage(Stage[LanguageBatch]):
         cells = num_rows - self.num_semantic - 2  # beside the newlines
         short = num_head + num_rows - cells
         return LanguageBatch(
-            self.tapped.regions_at(draw.rows),
+            self.tapped.seen_at(draw.rows),
             self.spelled[draw.rows],
             pack_branches(first, num_head + num_rows) if any(first) else None,
             pack_branches(others, short, (num_head, cells)) if others else None,
-            None if self.meaning is None else (
-                *self.tapped.means_at(draw.rows), self.meaning.labels[draw.rows]
-            ),
-        )  # fmt: skip
+        )
 
     def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
         """Terms of the loss: the answers if any, and the label that the rows spell."""
-        regions = drop_parts(batch.regions, self.dropped) if self.dropped else batch.regions
-        visual = self.model.visual_rows(regions)
+        seen = drop_parts(batch.seen, self.dropped) if self.dropped else batch.seen
+        visual = self.model.rows_of(seen)
         semantic = visual[:, -1 - self.num_semantic : -1]
         terms: dict[str, Tensor] = {}
-        if batch.means is not None:
-            meant = self.meaning(semantic, *batch.means)
-            terms |= {name: self.meaning_weight * term for name, term in meant.items()}
         if self.spelling:
             loss = self.spelling_loss(semantic, batch.spelled)
             terms["spelling"] = self.spelling * loss

@@ -216,6 +216,7 @@ def follow_clips(
     frames: Sequence[Sequence[Tensor]],
     positions: Sequence[Tensor],
     prompts: PromptTensors,
+    pixels: Sequence[Tensor] | None = None,
 ) -> list[RegionFeatures]:
     """The inference code over B clips at once, as if one object had tensors of B rows.
 
@@ -224,6 +225,7 @@ def follow_clips(
         frames: Of each frame `fine`, `middle` and `embedding` (B, C, H, W).
         positions: The neck's position codes of the three maps, (H W, B, C).
         prompts: One row a clip, for the first frame.
+        pixels: (3, S, S) of each frame, where all clips are one and close-ups are wanted.
 
     Returns:
         What is seen on each frame.
@@ -236,6 +238,7 @@ def follow_clips(
             first, flat = index == 0, [maps_BCHW.flatten(2).permute(2, 0, 1) for maps_BCHW in maps]
             features = {"vision_feats": flat, "vision_pos_embeds": list(positions)}
             session.cache.cache_vision_features(index, features)
+            session.processed_frames = None if pixels is None else {index: pixels[index]}
             output = sam._run_single_frame_inference(
                 session, index, 0, 1, first, {"prompts": prompts} if first else None, None,
                 reverse=False, streaming=True,

@@ -24,6 +24,7 @@ MASK_GENERATION = {
 }
 MIN_MASK_PART = 0.03
 LOOK_CLOSER_BELOW = 0.2
+CLOSE_UP_SIZE = 256
 
 
 def nano_config(sizes: ModelConfig) -> PamConfig:
@@ -91,6 +92,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         mask_generation=MASK_GENERATION,
         choose_mask=True,
         memory_selection=True,
+        close_up_size=CLOSE_UP_SIZE,
         min_mask_part=MIN_MASK_PART,
         look_closer_below=LOOK_CLOSER_BELOW,
         mask_refiner=list(sizes.mask_refiner) if sizes.mask_refiner else None,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import AutoTokenizer
 
 from perceive_anything.assets import NANO
@@ -33,19 +33,19 @@ from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.tasks import TEXT_TASKS
 from perceive_anything.training.config import LanguageConfig, Recipe, StageConfig
 from perceive_anything.training.export import save_model
-from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache
+from perceive_anything.training.features import IMAGE_MEAN, IMAGE_STD, FeatureCache, to_pixels
 from perceive_anything.training.initialise import (
     ALIGNMENT_PARTS,
+    MEANS_PARTS,
     ROW_PARTS,
     freeze_all_but,
     initialise,
-    load_all_but_refiner,
+    load_finished,
     start_memory,
     start_perceiver,
 )
 from perceive_anything.training.language import LanguageSampler, LanguageStage
 from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
-from perceive_anything.training.meaning import RowMeaning
 from perceive_anything.training.memory import (
     IMAGE_REGIONS,
     IMAGES,
@@ -70,7 +70,7 @@ from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
 from perceive_anything.training.trunk import imagenet_weights, load_classifier, load_trunk
 
-SYNTHETIC_REGIONS, TASK_TEXT_REPEATS, MEANING_SAMPLE = 6000, 200, 1500
+SYNTHETIC_REGIONS, TASK_TEXT_REPEATS = 6000, 200
 
 
 class Run:
@@ -105,7 +105,7 @@ class Run:
                 f"{recipe.model.image_size}.\n  Set model.image_size to that of the model.",
                 code="bad_config",
             )
-        self.model = PamForConditionalGeneration(nano_config(recipe.model))
+        self.model = PamForConditionalGeneration(nano_config(recipe.model)).eval()
         initialise(self.model)
         self.trunk = self.model.sam.vision_encoder.backbone
         imagenet = imagenet_weights()
@@ -113,7 +113,7 @@ class Run:
         self.classifier = load_classifier(imagenet)
         if recipe.start_from:
             done = PamForConditionalGeneration.from_pretrained(self.start_folder())
-            load_all_but_refiner(self.model, done)
+            load_finished(self.model, done)
         finished = recipe.start_from and not recipe.alignment.steps
         self.teacher = deepcopy(self.model).eval().requires_grad_(False) if finished else None
 
@@ -244,21 +244,27 @@ class Run:
 
     def tap(self) -> None:
         """SAM 2, which no longer changes, sees every region once."""
-        self.regions = [region for group in self.table for region in group]
+        self.regions = [one for group in self.table if group for one in self.chosen(group)]
 
         def encode(rows: Sequence[int]) -> ImageFeatures:
-            return image_features(self.model, self.cache.read(rows)[0].to(self.model.device))
-
-        def head_maps(rows: Sequence[int]) -> Tensor:
             fine = self.cache.read(rows)[0].to(self.model.device)
-            return self.trunk.coarser_stages(fine)[-1]
+            pictures = [self.cache.records[row].load() for row in rows]
+            pixels = torch.stack([to_pixels(one, self.cache.side) for one in pictures])
+            return replace(image_features(self.model, fine), pixels=pixels.to(self.model.device))
 
         with self.accelerator.main_process_first():
             self.tapped = TappedCache(
                 self.folder / "tapped", self.regions, self.model, encode, self.cache.key,
-                self.recipe.seed, head_maps if self.recipe.alignment.meaning else None,
+                self.recipe.seed,
             )  # fmt: skip
             self.tapped.build(self.report)
+
+    def chosen(self, group: list[TrainingRegion]) -> list[TrainingRegion]:
+        """The regions of one picture that the language stages read."""
+        source, seed = group[0].record.source, f"{self.recipe.seed}/{group[0].row}"
+        weights = (item for item in self.recipe.sources if source.startswith(item.source))
+        most = next((item.most for item in weights), None) or len(group)
+        return random.Random(seed).sample(group, most) if most < len(group) else group
 
     def teach_language(self, name: str, settings: LanguageConfig, parts: tuple[str, ...]) -> None:
         """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
@@ -275,21 +281,13 @@ class Run:
             label_weight=settings.label_weight,
         )
         fixed = () if settings.perceiver else ROW_PARTS
-        freeze_all_but(self.model, tuple(part for part in parts if part not in fixed))
-        meaning = (self.row_meaning(settings), settings.meaning) if settings.meaning else None
+        learning = tuple(part for part in parts if part not in fixed)
+        freeze_all_but(self.model, MEANS_PARTS if settings.means_only else learning)
         stage = LanguageStage(
             self.model, self.processor, self.tapped, sampler,
-            settings.spelling, settings.smoothing, settings.dropped, settings.mixed, meaning,
+            settings.spelling, settings.smoothing, settings.dropped, settings.mixed,
         )  # fmt: skip
         self.train(name, stage, settings)
-
-    def row_meaning(self, settings: LanguageConfig) -> RowMeaning:
-        """Heads for the semantic rows of the run's regions."""
-        every = max(1, len(self.regions) // MEANING_SAMPLE)
-        sample = self.tapped.means_at(range(0, len(self.regions), every))
-        names = [region.region.label for region in self.regions]
-        width = self.model.config.text_config.hidden_size
-        return RowMeaning(width, names, sample, self.classifier, settings.smoothing)
 
     def train(self, name: str, stage: Stage, settings: StageConfig) -> None:
         """One stage, with the trunk's batch norms left alone."""

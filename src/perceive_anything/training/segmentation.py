@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perceive_anything.modeling import EfficientNetLiteModel, PamForConditionalGeneration
+from perceive_anything.modeling.close_ups import masked_mean
 from perceive_anything.modeling.segmenter import (
     ImageFeatures,
     PromptTensors,
@@ -111,12 +112,6 @@ def tapped_difference(regions: RegionFeatures, taught: RegionFeatures) -> Tensor
     return torch.stack(
         [(ours - theirs).square().mean() / theirs.var() for ours, theirs in pairs]
     ).sum()
-
-
-def masked_mean(maps_RCHW: Tensor, mask_RHW: Tensor) -> Tensor:
-    """Mean of each map under a soft mask of another size, (R, C)."""
-    weight = F.adaptive_avg_pool2d(mask_RHW[:, None], maps_RCHW.shape[-2:]) + 1e-4
-    return (maps_RCHW * weight).sum((2, 3)) / weight.sum((2, 3))
 
 
 def neck_maps(sam: PamSam2VideoModel, fine_BCHW: Tensor) -> list[Tensor]:

@@ -10,12 +10,10 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from perceive_anything.modeling import PamForConditionalGeneration
-from perceive_anything.modeling.segmenter import ImageFeatures, RegionFeatures
+from perceive_anything.modeling.segmenter import ImageFeatures, SeenRegions
 from perceive_anything.training.arrays import ArrayCache, digest
 from perceive_anything.training.prompts import (
     SimulatedPrompt,
@@ -25,13 +23,12 @@ from perceive_anything.training.prompts import (
     stack_prompts,
 )
 from perceive_anything.training.regions import TrainingRegion
-from perceive_anything.training.segmentation import masked_mean, target_mask
 
 PICTURES = 8
 
 
 class TappedCache(ArrayCache):
-    """What SAM 2 says of each region for one prompt of it, and what is known of its meaning.
+    """What the perceiver reads of each region, for one prompt of it.
 
     Args:
         folder: Made if missing.
@@ -40,8 +37,6 @@ class TappedCache(ArrayCache):
         encode: Gives what SAM 2 keeps of the pictures in some rows.
         pictures: Stands for the pictures and their order.
         seed: Seed of the prompts.
-        head_maps: Gives what an ImageNet classifier sees in the pictures in some rows; its mean in
-            each annotated region is kept, too.
     """
 
     def __init__(
@@ -52,18 +47,15 @@ class TappedCache(ArrayCache):
         encode: Callable[[Sequence[int]], ImageFeatures],
         pictures: str,
         seed: int,
-        head_maps: Callable[[Sequence[int]], Tensor] | None = None,
     ) -> None:
         self.regions, self.model, self.encode, self.seed = regions, model, encode, seed
-        self.head_maps = head_maps
         width, cells = model.config.perceiver_config.hidden_size, model.sam.image_size // 16
         shapes = {"embedding": (width, cells, cells), "mask_tokens": (2, width)}
-        if head_maps is not None:
-            head_width = model.sam.vision_encoder.backbone.config.head_channels
-            shapes |= {"inside": (width,), "head": (head_width,)}
+        if model.config.close_up_size:
+            shapes |= {"inside": (width,), "close": (model.config.close_up_width,)}
         weights = [float(p.detach().double().abs().sum()) for p in model.sam.parameters()]
         places = [f"{r.row} {r.region.id}" for r in regions]
-        key = digest([pictures, seed, *weights, *places, *([] if head_maps is None else shapes)])
+        key = digest([pictures, seed, *weights, *places, model.config.close_up_size])
         super().__init__(folder, shapes, len(regions), key)
 
     @torch.no_grad()
@@ -79,14 +71,9 @@ class TappedCache(ArrayCache):
             features = self.encode(pictured)
             tensors = stack_prompts(prompts, index, self.model.sam.image_size)
             regions = self.model.segment(features, tensors.to(self.model.device))
-            means = []
-            if self.head_maps is not None:
-                side, wanted = self.model.sam.image_size // 4, [i for rows in group for i in rows]
-                masks = np.stack([target_mask(self.regions[i], side) for i in wanted])
-                target = torch.from_numpy(masks).to(self.model.device)
-                maps = (regions.embedding, self.head_maps(pictured)[tensors.image_index])
-                means = [masked_mean(one, target) for one in maps]
-            self.append([regions.embedding, regions.mask_tokens, *means])
+            seen = self.model.see(regions)
+            tensors = (seen.embedding, seen.mask_tokens, seen.inside, seen.close)
+            self.append([tensor for tensor in tensors if tensor is not None])
             if start % (50 * PICTURES) == 0:
                 report(f"tapped tensors: {self.num_done}/{self.num_rows}")
 
@@ -100,13 +87,6 @@ class TappedCache(ArrayCache):
             return mask_prompt(region.soft_mask())
         return click_prompt(region.soft_mask(), 4, rng, rng.choice((1, 1, 3)))
 
-    def regions_at(self, rows: Sequence[int]) -> RegionFeatures:
-        """The tapped tensors of the given rows; the fields of masks are empty."""
-        empty = torch.zeros(0)
-        embedding, tokens = self.read(rows)[:2]
-        return RegionFeatures(empty, empty, empty, empty, embedding, tokens, empty)
-
-    def means_at(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Means inside the annotated regions: of the tapped embedding, of the head maps."""
-        inside, head = (torch.from_numpy(array[list(rows)]).float() for array in self.arrays[2:])
-        return inside, head
+    def seen_at(self, rows: Sequence[int]) -> SeenRegions:
+        """What is read of the given rows."""
+        return SeenRegions(*self.read(rows))
