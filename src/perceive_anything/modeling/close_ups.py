@@ -14,24 +14,26 @@ from torch.nn import functional as F
 CONTEXT = 1.25  # side of a close-up, in longest sides of the region
 
 
-def cut_close_ups(pixels_BCSS: Tensor, image_index_R: Tensor, box_R4: Tensor, size: int) -> Tensor:
+def cut_close_ups(
+    pixels_BCSS: Tensor, image_index_R: Tensor, box_R4: Tensor, close_up_size: int
+) -> Tensor:
     """A square around each region.
 
     Args:
         pixels_BCSS: Normalised images.
         image_index_R: Image of each region.
         box_R4: x1, y1, x2, y2 in their pixels.
-        size: Side of a close-up in pixels.
+        close_up_size: Side of a close-up in pixels.
 
     Returns:
-        (R, C, size, size); zeros, the mean colour, beyond the image.
+        (R, C, close_up_size, close_up_size); zeros, the mean colour, beyond the image.
     """
     side = pixels_BCSS.shape[-1]
     first, last = box_R4[:, :2].float(), box_R4[:, 2:].float()
     scale = CONTEXT * (last - first).amax(1).clamp(min=1) / side
     centre = (first + last) / side - 1
     theta = torch.cat([torch.diag_embed(scale[:, None].expand(-1, 2)), centre[..., None]], 2)
-    grid = F.affine_grid(theta, [len(box_R4), 1, size, size], align_corners=False)
+    grid = F.affine_grid(theta, [len(box_R4), 1, close_up_size, close_up_size], align_corners=False)
     cut = F.grid_sample(pixels_BCSS[image_index_R].float(), grid, align_corners=False)
     return cut.to(pixels_BCSS.dtype)
 
