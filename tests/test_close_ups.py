@@ -1,6 +1,7 @@
 """Close-ups: what is cut out, what the perceiver is told of it, and that every path cuts alike."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from perceive_anything.modeling import PamConfig, PamForConditionalGeneration
-from perceive_anything.modeling.close_ups import CONTEXT, cut_close_ups, look, mask_boxes
+from perceive_anything.modeling.close_ups import AT_ONCE, CONTEXT, cut_close_ups, look, mask_boxes
 from perceive_anything.modeling.tracking import Tracker
 from perceive_anything.training.initialise import initialise
 from perceive_anything.training.nano import nano_config
@@ -66,9 +67,22 @@ def test_the_trunk_is_read_where_the_region_is():
     inner[:, 1:9, 1:9] = 5.0
 
     def trunk(_):
-        return type("Output", (), {"last_hidden_state": inner})
+        return SimpleNamespace(last_hidden_state=inner)
 
-    assert look(trunk, torch.empty(0)).tolist() == [[5.0] * 4]
+    assert look(trunk, torch.empty(1, 3, 8, 8)).tolist() == [[5.0] * 4]
+
+
+def test_many_regions_are_looked_at_some_at_a_time():
+    asked = []
+
+    def trunk(close_ups):
+        asked.append(len(close_ups))
+        return SimpleNamespace(last_hidden_state=close_ups.permute(0, 2, 3, 1))
+
+    close_ups = torch.rand(2 * AT_ONCE + 1, 3, 10, 10)
+    expected = close_ups[:, :, 1:9, 1:9].mean((2, 3))
+    torch.testing.assert_close(look(trunk, close_ups), expected)
+    assert asked == [AT_ONCE, AT_ONCE, 1]
 
 
 def test_a_box_is_cut_as_given_and_a_click_as_found(model, processor):

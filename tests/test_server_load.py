@@ -10,7 +10,7 @@ from perceive_anything import Box
 from servers import SLACK_MIB, Process, Watch, nano, png, uri
 
 CLIENTS, WAITING = 200, 32
-CROWD_MIB = 250  # features of those who wait, and one batch
+CROWD_MIB = 300  # features (3.4 MiB each) of those who wait, and one batch
 PICTURES = [
     picture[::4, ::4].copy() for picture in (data.chelsea(), data.coffee(), data.astronaut())
 ]

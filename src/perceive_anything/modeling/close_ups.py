@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CONTEXT = 1.25  # side of a close-up, in longest sides of the region
+AT_ONCE = 4  # a close-up takes the trunk more memory than all else of its region
 
 
 def cut_close_ups(
@@ -59,7 +60,11 @@ def masked_mean(maps_RCHW: Tensor, mask_RHW: Tensor) -> Tensor:
 
 
 def look(trunk: nn.Module, close_ups_RCHW: Tensor) -> Tensor:
-    """(R, C) mean of the trunk's last map where the region itself is."""
+    """(R, C) mean of the trunk's last map where the region itself is, some regions at a time."""
+    return torch.cat([_look(trunk, part) for part in close_ups_RCHW.split(AT_ONCE)])
+
+
+def _look(trunk: nn.Module, close_ups_RCHW: Tensor) -> Tensor:
     map_RHWC = trunk(close_ups_RCHW).last_hidden_state
     size = map_RHWC.shape[1]
     margin = round(size * (1 - 1 / CONTEXT) / 2)
