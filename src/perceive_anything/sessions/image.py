@@ -259,9 +259,8 @@ class ImageSession:
         pixels = self._processor.pixel_values(crops).to(self._model.device, self._model.dtype)
         sizes = [(crop.shape[1], crop.shape[0]) for crop in crops]
         tensors = self._processor.prompt_tensors(prompts, sizes, range(len(crops)))
-        features = self._model.segment(
-            self._model.encode_image(pixels), tensors.to(self._model.device)
-        )
+        encoded = replace(self._model.encode_image(pixels), pixels=None)  # no texts, no close-ups
+        features = self._model.segment(encoded, tensors.to(self._model.device))
         masks, scores = [], []
         for row, size in enumerate(sizes):
             mask, score = masks_and_scores(
