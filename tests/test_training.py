@@ -21,6 +21,7 @@ from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.packs import read_pack, read_packs
 from perceive_anything.data.schema import RegionRecord
+from perceive_anything.errors import ConfigError
 from perceive_anything.evaluation.packs import evaluate_packs
 from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.modeling import PamForConditionalGeneration
@@ -214,7 +215,7 @@ def test_averages_follow_what_is_learned(tmp_path):
     assert 0 < near < far
 
 
-def test_a_cache_resumes_and_starts_over_when_its_rows_are_others(tmp_path):
+def test_a_cache_resumes_and_refuses_rows_made_from_something_else(tmp_path):
     shapes, first = {"a": (2,), "b": (1, 3)}, digest(["cat", "dog"])
     cache = ArrayCache(tmp_path, shapes, 4, first)
     cache.append([torch.ones(2, 2), torch.full((2, 1, 3), 5.0)])
@@ -224,9 +225,9 @@ def test_a_cache_resumes_and_starts_over_when_its_rows_are_others(tmp_path):
     a, b = again.read([3, 0])
     assert a.tolist() == [[3, 3], [1, 1]]
     assert b.tolist() == [[[0, 0, 0]], [[5, 5, 5]]]
-    other = ArrayCache(tmp_path, shapes, 4, digest(["dog", "cat"]))
-    assert other.num_done == 0
-    assert other.read([0])[0].tolist() == [[0, 0]]
+    with pytest.raises(ConfigError, match=r"holds 4 rows made from other(?s:.)*Remove that folder"):
+        ArrayCache(tmp_path, shapes, 4, digest(["dog", "cat"]))
+    assert ArrayCache(tmp_path, shapes, 4, first).read([0])[0].tolist() == [[1, 1]]
 
 
 def test_views_are_packs_whose_boxes_fit_their_masks(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perceive_anything.errors import ConfigError
 from perceive_anything.training.checkpoint import write_text
 
 
@@ -26,13 +27,17 @@ class ArrayCache:
     """Named float16 arrays of N rows each in one folder.
 
     Filling resumes where it stopped. Arrays that were made from something else (another key) are
-    started over: rows in another order would silently pair pictures with the wrong regions.
+    refused: rows in another order would silently pair pictures with the wrong regions, and hours
+    of reading are not thrown away unasked.
 
     Args:
         folder: Made if missing.
         shapes: Shape of one row of each array.
         num_rows: N.
         key: What the rows are made from, see `digest`.
+
+    Raises:
+        ConfigError: The folder holds arrays with another key.
     """
 
     def __init__(
@@ -41,9 +46,14 @@ class ArrayCache:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.num_rows, self.key = folder, num_rows, key
         self.progress_file = folder / "progress.json"
-        fresh = self._progress().get("key") != key
-        if fresh:
-            self.progress_file.unlink(missing_ok=True)
+        fresh = not self.progress_file.exists()
+        if not fresh and self._progress()["key"] != key:
+            raise ConfigError(
+                f'"{folder}" holds {self.num_done} rows made from other pictures, settings or '
+                "weights.\n  Remove that folder to have them made again, or give another one, "
+                "--set output=FOLDER.",
+                code="bad_config",
+            )
         self.arrays = [
             np.lib.format.open_memmap(
                 folder / f"{name}.npy",
@@ -57,7 +67,7 @@ class ArrayCache:
             self._write_progress(0)
 
     def _progress(self) -> dict:
-        return json.loads(self.progress_file.read_text()) if self.progress_file.exists() else {}
+        return json.loads(self.progress_file.read_text())
 
     def _write_progress(self, done: int) -> None:
         write_text(self.progress_file, json.dumps({"done": done, "key": self.key}))
