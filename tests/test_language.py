@@ -1,9 +1,22 @@
 """What keeps the language stages from learning their pictures by heart."""
 
+from types import SimpleNamespace
+
 import torch
 
+from perceive_anything.data.schema import RegionRecord
 from perceive_anything.modeling.segmenter import SeenRegions
-from perceive_anything.training.language import Branch, drop_parts, mix_rows, pack_branches
+from perceive_anything.modeling.trunk_names import NO_CLASS
+from perceive_anything.training.language import (
+    Branch,
+    LanguageSampler,
+    drop_parts,
+    mix_rows,
+    pack_branches,
+)
+from perceive_anything.training.regions import TrainingRegion
+
+EOS = 0
 
 
 def seen_regions(count, *means):
@@ -38,3 +51,47 @@ def test_positions_go_on_behind_what_is_left_out():
     packed = pack_branches(branches, 4, left_out=(2, 10))
     assert packed.position_ids.tolist() == [[0, 1, 12, 13, 14, 15, 16]]
     assert packed.weights.tolist() == [[3, 3, 3]]
+
+
+class Letters:
+    """A processor whose tokens are the letters of a text; the language is the question."""
+
+    def __init__(self):
+        self.tokenizer = lambda text, **_: SimpleNamespace(input_ids=[ord(c) for c in text])
+        self.tokenizer.eos_token_id = EOS
+
+    def task_ids(self, task, language):
+        return [{"en": 1, "zh": 2}[language]]
+
+
+def region(row, source, label):
+    record = SimpleNamespace(source=source)
+    return TrainingRegion(
+        row,
+        record,
+        RegionRecord(0, label, None, (0, 0, 9, 9), None, "instance"),
+        (0, 0, 9, 9),
+        None,
+    )
+
+
+def answers(branches):
+    """(question, text) of each branch."""
+    return [(b.ids[0], "".join(map(chr, b.ids[b.num_question : -1]))) for b in branches]
+
+
+def test_sources_are_left_out_and_classes_are_named():
+    regions = [region(0, "COCO val2017", "cup"), region(1, "ImageNet samples", "jay")]
+    sampler = LanguageSampler(
+        regions, lambda r, *_: {"recognize": r.region.label}, Letters(),
+        num_regions=0, num_tasks=1, seed=0, source_weights={}, left_out=("ImageNet",),
+        num_labels=3, class_names=[("lion", "狮子"), ("owl", "猫头鹰")], num_named=5,
+    )  # fmt: skip
+    draw = sampler.draw(0)
+    assert draw.rows == [0] * 8
+    assert draw.classes[:3] == [NO_CLASS] * 3
+    assert set(draw.classes[3:]) == {0, 1}
+    for number, branches in zip(draw.classes, draw.branches, strict=True):
+        names = ("cup", "cup") if number == NO_CLASS else sampler.class_names[number]
+        assert answers(branches) == list(zip((1, 2), names, strict=True))
+    assert sampler.draw(0) == draw

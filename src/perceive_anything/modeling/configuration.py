@@ -107,6 +107,9 @@ class PamConfig(PreTrainedConfig):
         close_up_size: Side in pixels of a close-up of each region, cut from the model's input, of
             which the trunk tells the perceiver what it sees; 0 for released checkpoints, which have
             none.
+        trunk_classes: Classes of the trunk's own classifier, which names close-ups where it is sure
+            and the semantic rows are not, see `TrunkNames`; 0 for none.
+        trunk_names_above: How likely the trunk must be right, and the rows wrong.
         mask_generation: How masks are found that nobody pointed at, by field of `MaskGeneration`,
             where it differs from SAM 2's way; nano is less sure of a click than of a box.
         image_token_id: Placeholder in `input_ids` for one visual row; outside every vocabulary.
@@ -134,6 +137,8 @@ class PamConfig(PreTrainedConfig):
     mask_refiner: list[int] | None = None
     memory_selection: bool = False
     close_up_size: int = 0
+    trunk_classes: int = 0
+    trunk_names_above: float = 0.6
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False

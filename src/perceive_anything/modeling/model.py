@@ -30,6 +30,7 @@ from perceive_anything.modeling.segmenter import (
     encode_images,
 )
 from perceive_anything.modeling.tracking import PamSam2VideoModel
+from perceive_anything.modeling.trunk_names import TrunkNames
 
 # Positions of prompts and cells: bfloat16 has eight bits, an image side of 1024 needs ten.
 KEPT_IN_FLOAT32 = "positional_embedding"
@@ -80,6 +81,11 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             close_up_size=config.close_up_size,
         )
         self.perceiver = SemanticPerceiver(perceiver, config.close_up_width)
+        self.trunk_names: TrunkNames | None = None
+        if config.close_up_size and config.trunk_classes:
+            self.trunk_names = TrunkNames(
+                config.close_up_width, config.trunk_classes, config.trunk_names_above
+            )
         self.image_projector = _projector(perceiver.image_shuffle**2 * perceiver.hidden_size, width)
         self.semantic_projector = _projector(perceiver.hidden_size, width)
         self.image_newline = nn.Parameter(torch.empty(width))
@@ -121,7 +127,8 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         Returns:
             (R, V, D): image tokens, image newline, semantic tokens, semantic newline.
         """
-        return self.rows_of(self.see(regions), dense=dense)
+        seen = self.see(regions)
+        return self.with_names(self.rows_of(seen, dense=dense), seen)
 
     def see(self, regions: RegionFeatures) -> SeenRegions:
         """What the perceiver reads of regions; here the trunk looks at their close-ups."""
@@ -134,7 +141,7 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         return replace(seen, inside=inside, close=close)
 
     def rows_of(self, seen: SeenRegions, *, dense: bool = True) -> Tensor:
-        """`visual_rows` of what was seen."""
+        """`visual_rows` of what was seen, in the perceiver's own words."""
         semantic, image = self.perceiver(seen, dense=dense)
         num_regions = len(semantic)
         newlines = [
@@ -148,6 +155,23 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             newlines[1],
         ]
         return torch.cat(rows, 1)
+
+    def with_names(
+        self, visual_RVD: Tensor, seen: SeenRegions, given_R: Tensor | None = None
+    ) -> Tensor:
+        """Rows in which the trunk names what it knows better than the perceiver, see `TrunkNames`.
+
+        Args:
+            visual_RVD: From `rows_of`.
+            seen: What they say.
+            given_R: Classes to be named in any case, -1 for none.
+        """
+        if self.trunk_names is None or seen.close is None:
+            return visual_RVD
+        place = slice(-1 - self.config.perceiver_config.num_semantic_tokens, -1)
+        words = self.get_input_embeddings()
+        named = self.trunk_names(visual_RVD[:, place], seen.close, words, given_R)
+        return torch.cat([visual_RVD[:, : place.start], named, visual_RVD[:, -1:]], 1)
 
     def clip_rows(self, frames: Sequence[RegionFeatures]) -> Tensor:
         """Rows of the language model's input for regions followed through a clip.

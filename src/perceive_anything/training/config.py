@@ -60,6 +60,9 @@ class LanguageConfig(StageConfig):
         label_weight: How much a label's token counts beside one of the other texts.
         label_rows: Further regions a step of which only the label is asked, and which the language
             model reads without their image rows.
+        named_rows: Further regions a step that get the name of any class of the trunk, so that the
+            language model learns to read such names.
+        left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.
     """
@@ -72,6 +75,8 @@ class LanguageConfig(StageConfig):
     both_labels: bool = False
     label_weight: float = 1.0
     label_rows: int = 0
+    named_rows: int = 0
+    left_out: tuple[str, ...] = ()
     mixed: float = 0.0
 
 
@@ -80,6 +85,8 @@ class ModelConfig(Settings):
 
     Attributes:
         mask_refiner: See `PamConfig.mask_refiner`.
+        trunk_names: Let the trunk's ImageNet classifier name close-ups, see `TrunkNames`; wants a
+            trunk that does not learn.
     """
 
     image_size: int = 320
@@ -90,6 +97,7 @@ class ModelConfig(Settings):
     text_layers: int = 6
     text_heads: int = 4
     vocab_size: int = 6144
+    trunk_names: bool = True
 
 
 class ViewsConfig(Settings):

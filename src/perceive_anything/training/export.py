@@ -25,7 +25,8 @@ def save_model(
         folder: Made if missing.
         write: False in all processes but one; all must call, as shards are gathered.
     """
-    half = {name: whole(value).half().cpu() for name, value in model.state_dict().items()}
+    whole_values = {name: whole(value).cpu() for name, value in model.state_dict().items()}
+    half = {n: v.half() if v.is_floating_point() else v for n, v in whole_values.items()}
     if not write:
         return
     largest = max(float(value.abs().max()) for value in half.values())

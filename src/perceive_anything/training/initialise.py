@@ -18,7 +18,7 @@ ALIGNMENT_PARTS = (
 
 ROW_PARTS = ("perceiver", "semantic_projector")
 MEANS_PARTS = ("perceiver.region_means", "semantic_projector")
-LATER_PARTS = ("sam.mask_refiner.", "perceiver.region_means.")
+LATER_PARTS = ("sam.mask_refiner.", "perceiver.region_means.", "trunk_names.")
 
 
 @torch.no_grad()

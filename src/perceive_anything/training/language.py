@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.segmenter import SeenRegions
+from perceive_anything.modeling.trunk_names import NO_CLASS
 from perceive_anything.training.regions import TrainingRegion
 from perceive_anything.training.stage import Stage
 from perceive_anything.training.tapped import TappedCache
@@ -39,10 +40,15 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class LanguageDraw:
-    """Which regions (rows of the sampler's list) and their branches; the last only have labels."""
+    """Which regions (rows of the sampler's list) and their branches; the last only have labels.
+
+    Attributes:
+        classes: Of the trunk, whose name a region gets, `NO_CLASS` for its own.
+    """
 
     rows: list[int]
     branches: list[list[Branch]]
+    classes: list[int]
 
 
 class LanguageSampler:
@@ -56,6 +62,9 @@ class LanguageSampler:
         num_tasks: Texts of each region, the label always among them; 0 for none.
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
+        left_out: Sources that are not drawn (by the start of their names).
+        class_names: English and Chinese names of the trunk's classes.
+        num_named: Further regions a batch that get the name of any class, and are asked for it.
         zh_share: Share of the texts that are Chinese.
         both_labels: Ask for the label in both languages, besides `num_tasks` other texts.
         num_labels: Further regions a batch of which only the label is asked, in both languages.
@@ -72,6 +81,9 @@ class LanguageSampler:
         num_tasks: int,
         seed: int,
         source_weights: dict[str, float],
+        left_out: tuple[str, ...] = (),
+        class_names: Sequence[tuple[str, str]] = (),
+        num_named: int = 0,
         zh_share: float = 0.35,
         both_labels: bool = False,
         num_labels: int = 0,
@@ -81,22 +93,35 @@ class LanguageSampler:
         self.num_regions, self.num_tasks, self.seed = num_regions, num_tasks, seed
         self.both_labels, self.num_labels = both_labels, num_labels
         self.label_weight = label_weight
+        self.class_names, self.num_named = class_names, num_named if class_names else 0
         self.zh_share = zh_share
         counts = Counter(r.region.label for r in self.regions)
         self.weights = [
-            counts[r.region.label] ** -0.5 * _source_weight(r, source_weights) for r in self.regions
+            0.0
+            if r.record.source.startswith(left_out)
+            else counts[r.region.label] ** -0.5 * _source_weight(r, source_weights)
+            for r in self.regions
         ]
 
     def draw(self, number: int) -> LanguageDraw:
         """What batch `number` is made of."""
         rng = random.Random(f"{self.seed}/{number}")
-        count = self.num_regions + self.num_labels
+        count = self.num_regions + self.num_labels + self.num_named
         rows = rng.choices(range(len(self.regions)), self.weights, k=count)
         branches = [
             self._branches(self.regions[row], rng, only_label=place >= self.num_regions)
-            for place, row in enumerate(rows)
+            for place, row in enumerate(rows[: count - self.num_named])
         ]
-        return LanguageDraw(rows, branches)
+        named = [rng.randrange(len(self.class_names)) for _ in range(self.num_named)]
+        branches += [self._named(self.class_names[number]) for number in named]
+        return LanguageDraw(rows, branches, [NO_CLASS] * (count - self.num_named) + named)
+
+    def _named(self, names: tuple[str, str]) -> list[Branch]:
+        made = [
+            make_branch(self.processor, "recognize", language, name)
+            for language, name in zip(("en", "zh"), names, strict=True)
+        ]
+        return [replace(branch, weight=self.label_weight) for branch in made]
 
     def _branches(
         self, region: TrainingRegion, rng: random.Random, *, only_label: bool
@@ -241,12 +266,14 @@ class LanguageBatch:
         spelled: (R, S) tokens of their labels.
         packed: Answers of the first regions, if any.
         labels: Labels of the others, which are read without image rows.
+        classes: (R,) classes of the trunk, see `LanguageDraw`.
     """
 
     seen: SeenRegions
     spelled: Tensor
     packed: PackedBranches | None
     labels: PackedBranches | None
+    classes: Tensor
 
 
 class LanguageStage(Stage[LanguageBatch]):
@@ -300,6 +327,7 @@ class LanguageStage(Stage[LanguageBatch]):
             self.spelled[draw.rows],
             pack_branches(first, num_head + num_rows) if any(first) else None,
             pack_branches(others, short, (num_head, cells)) if others else None,
+            torch.tensor(draw.classes),
         )
 
     def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
@@ -312,7 +340,8 @@ class LanguageStage(Stage[LanguageBatch]):
             loss = self.spelling_loss(semantic, batch.spelled)
             terms["spelling"] = self.spelling * loss
         if batch.packed is not None:
-            rest = visual[:, -1:]
+            visual = self.model.with_names(visual, batch.seen, batch.classes)
+            semantic, rest = visual[:, -1 - self.num_semantic : -1], visual[:, -1:]
             if self.mixed:
                 semantic = mix_rows(semantic, self.mixed)
             image = visual[:, : -1 - self.num_semantic]

@@ -30,6 +30,7 @@ from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
 from perceive_anything.modeling.segmenter import ImageFeatures
+from perceive_anything.modeling.trunk_names import NAME_LENGTH, NO_TOKEN
 from perceive_anything.tasks import TEXT_TASKS
 from perceive_anything.training.config import LanguageConfig, Recipe, StageConfig
 from perceive_anything.training.export import save_model
@@ -44,7 +45,7 @@ from perceive_anything.training.initialise import (
     start_memory,
     start_perceiver,
 )
-from perceive_anything.training.language import LanguageSampler, LanguageStage
+from perceive_anything.training.language import LanguageSampler, LanguageStage, spelled_labels
 from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
 from perceive_anything.training.memory import (
     IMAGE_REGIONS,
@@ -111,11 +112,21 @@ class Run:
         imagenet = imagenet_weights()
         load_trunk(self.trunk, imagenet)
         self.classifier = load_classifier(imagenet)
+        self.class_names = self.name_classes()
         if recipe.start_from:
             done = PamForConditionalGeneration.from_pretrained(self.start_folder())
             load_finished(self.model, done)
         finished = recipe.start_from and not recipe.alignment.steps
         self.teacher = deepcopy(self.model).eval().requires_grad_(False) if finished else None
+
+    def name_classes(self) -> list[tuple[str, str]]:
+        """The trunk's classes get the names of the lexicon, if it has them all: (en, zh) each."""
+        names = [(entry.label, entry.label_zh) for entry in self.lexicon.of_source("imagenet")]
+        if self.model.trunk_names is None or len(names) != self.classifier.out_features:
+            return []
+        ids = spelled_labels(self.processor, [name for name, _ in names], NAME_LENGTH)
+        self.model.trunk_names.load(self.classifier, ids.clamp(min=NO_TOKEN))
+        return names
 
     def start_folder(self) -> Path:
         """The folder of the model that the run goes on from."""
@@ -276,6 +287,9 @@ class Run:
             num_tasks=settings.per_row,
             seed=self.recipe.seed,
             source_weights={item.source: item.weight for item in self.recipe.sources},
+            left_out=settings.left_out,
+            class_names=self.class_names,
+            num_named=settings.named_rows,
             both_labels=settings.both_labels,
             num_labels=settings.label_rows,
             label_weight=settings.label_weight,

@@ -78,10 +78,10 @@ class TappedCache(ArrayCache):
                 report(f"tapped tensors: {self.num_done}/{self.num_rows}")
 
     def _prompt(self, row: int) -> SimulatedPrompt:
-        """A box for 60 %, the mask or clicks for the rest."""
+        """A box for 45 %, the mask for 35 %, clicks for the rest."""
         rng, region = random.Random(f"{self.seed}/{row}"), self.regions[row]
         kind = rng.random()
-        if region.mask is None or kind < 0.6:
+        if region.mask is None or kind < 0.45:
             return box_prompt(region.box_xyxy, rng, jitter=rng.choice((0.0, 0.1)))
         if kind < 0.8:
             return mask_prompt(region.soft_mask())
