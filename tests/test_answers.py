@@ -91,7 +91,7 @@ def test_a_region_is_read_once_and_ended_rows_leave(processor, monkeypatch):
     monkeypatch.setattr(
         "perceive_anything.modeling.answers.generation_settings",
         lambda *_: SimpleNamespace(
-            eos_token_id=[0], max_new_tokens=next(limits), repetition_penalty=None,
+            eos_token_id=[SIZES.vocab_size], max_new_tokens=next(limits), repetition_penalty=None,
             min_new_tokens=None, do_sample=False,
         ),
     )  # fmt: skip

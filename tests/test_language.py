@@ -82,16 +82,17 @@ def answers(branches):
 
 def test_sources_are_left_out_and_classes_are_named():
     regions = [region(0, "COCO val2017", "cup"), region(1, "ImageNet samples", "jay")]
+    names = ["lion", "owl"]
     sampler = LanguageSampler(
-        regions, lambda r, *_: {"recognize": r.region.label}, Letters(),
-        num_regions=0, num_tasks=1, seed=0, source_weights={}, left_out=("ImageNet",),
-        num_labels=3, class_names=[("lion", "狮子"), ("owl", "猫头鹰")], num_named=5,
+        regions, lambda r, _, language, named: {"recognize": ([r.region.label, *names])[named + 1]},
+        Letters(), num_regions=0, num_tasks=1, seed=0, source_weights={}, left_out=("ImageNet",),
+        num_labels=40, num_classes=2, named=0.5,
     )  # fmt: skip
     draw = sampler.draw(0)
-    assert draw.rows == [0] * 8
-    assert draw.classes[:3] == [NO_CLASS] * 3
-    assert set(draw.classes[3:]) == {0, 1}
+    assert draw.rows == [0] * 40
+    assert set(draw.classes) == {NO_CLASS, 0, 1}
+    assert 10 < draw.classes.count(NO_CLASS) < 30
     for number, branches in zip(draw.classes, draw.branches, strict=True):
-        names = ("cup", "cup") if number == NO_CLASS else sampler.class_names[number]
-        assert answers(branches) == list(zip((1, 2), names, strict=True))
+        name = "cup" if number == NO_CLASS else names[number]
+        assert answers(branches) == [(1, name), (2, name)]
     assert sampler.draw(0) == draw

@@ -60,8 +60,8 @@ class LanguageConfig(StageConfig):
         label_weight: How much a label's token counts beside one of the other texts.
         label_rows: Further regions a step of which only the label is asked, and which the language
             model reads without their image rows.
-        named_rows: Further regions a step that get the name of any class of the trunk, so that the
-            language model learns to read such names.
+        named: Share of the regions that are taken for one of any class of the trunk, so that the
+            language model learns to read its names.
         left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.
@@ -75,7 +75,7 @@ class LanguageConfig(StageConfig):
     both_labels: bool = False
     label_weight: float = 1.0
     label_rows: int = 0
-    named_rows: int = 0
+    named: float = 0.0
     left_out: tuple[str, ...] = ()
     mixed: float = 0.0
 

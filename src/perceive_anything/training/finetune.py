@@ -175,5 +175,5 @@ def _even_weights(regions: Sequence[TrainingRegion]) -> dict[str, float]:
     return {REHEARSAL: sums[False] / sums[True]} if sums[True] else {}
 
 
-def _write(region: TrainingRegion, _: random.Random, language: str) -> dict[str, str]:
+def _write(region: TrainingRegion, _: random.Random, language: str, __: int) -> dict[str, str]:
     return known_texts(region.region, language)

@@ -26,7 +26,7 @@ from perceive_anything.training.tapped import TappedCache
 IGNORE = -100
 OTHER_TASKS = ("explain", "caption", "describe")
 LABELS = 0.5
-TextWriter = Callable[[TrainingRegion, random.Random, str], dict[str, str]]
+TextWriter = Callable[[TrainingRegion, random.Random, str, int], dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class LanguageDraw:
     """Which regions (rows of the sampler's list) and their branches; the last only have labels.
 
     Attributes:
-        classes: Of the trunk, whose name a region gets, `NO_CLASS` for its own.
+        classes: Of the trunk, for one of which a region is taken; `NO_CLASS` for none.
     """
 
     rows: list[int]
@@ -56,15 +56,16 @@ class LanguageSampler:
 
     Args:
         regions: Everything that may be drawn.
-        write: Texts of the four tasks for a region in a language.
+        write: Texts of the four tasks for a region in a language, as one of a class of the trunk
+            or, with `NO_CLASS`, as what it is.
         processor: Gives token ids.
         num_regions: Regions a batch.
         num_tasks: Texts of each region, the label always among them; 0 for none.
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
         left_out: Sources that are not drawn (by the start of their names).
-        class_names: English and Chinese names of the trunk's classes.
-        num_named: Further regions a batch that get the name of any class, and are asked for it.
+        num_classes: Classes that the trunk has names for.
+        named: Share of the regions that are taken for one of any of these.
         zh_share: Share of the texts that are Chinese.
         both_labels: Ask for the label in both languages, besides `num_tasks` other texts.
         num_labels: Further regions a batch of which only the label is asked, in both languages.
@@ -82,8 +83,8 @@ class LanguageSampler:
         seed: int,
         source_weights: dict[str, float],
         left_out: tuple[str, ...] = (),
-        class_names: Sequence[tuple[str, str]] = (),
-        num_named: int = 0,
+        num_classes: int = 0,
+        named: float = 0.0,
         zh_share: float = 0.35,
         both_labels: bool = False,
         num_labels: int = 0,
@@ -93,7 +94,7 @@ class LanguageSampler:
         self.num_regions, self.num_tasks, self.seed = num_regions, num_tasks, seed
         self.both_labels, self.num_labels = both_labels, num_labels
         self.label_weight = label_weight
-        self.class_names, self.num_named = class_names, num_named if class_names else 0
+        self.num_classes, self.named = num_classes, named if num_classes else 0.0
         self.zh_share = zh_share
         counts = Counter(r.region.label for r in self.regions)
         self.weights = [
@@ -106,25 +107,21 @@ class LanguageSampler:
     def draw(self, number: int) -> LanguageDraw:
         """What batch `number` is made of."""
         rng = random.Random(f"{self.seed}/{number}")
-        count = self.num_regions + self.num_labels + self.num_named
+        count = self.num_regions + self.num_labels
         rows = rng.choices(range(len(self.regions)), self.weights, k=count)
+        classes = [self._any_class(rng) for _ in rows]
         branches = [
-            self._branches(self.regions[row], rng, only_label=place >= self.num_regions)
-            for place, row in enumerate(rows[: count - self.num_named])
+            self._branches(self.regions[row], named, rng, only_label=place >= self.num_regions)
+            for place, (row, named) in enumerate(zip(rows, classes, strict=True))
         ]
-        named = [rng.randrange(len(self.class_names)) for _ in range(self.num_named)]
-        branches += [self._named(self.class_names[number]) for number in named]
-        return LanguageDraw(rows, branches, [NO_CLASS] * (count - self.num_named) + named)
+        return LanguageDraw(rows, branches, classes)
 
-    def _named(self, names: tuple[str, str]) -> list[Branch]:
-        made = [
-            make_branch(self.processor, "recognize", language, name)
-            for language, name in zip(("en", "zh"), names, strict=True)
-        ]
-        return [replace(branch, weight=self.label_weight) for branch in made]
+    def _any_class(self, rng: random.Random) -> int:
+        named = self.named and rng.random() < self.named
+        return rng.randrange(self.num_classes) if named else NO_CLASS
 
     def _branches(
-        self, region: TrainingRegion, rng: random.Random, *, only_label: bool
+        self, region: TrainingRegion, named: int, rng: random.Random, *, only_label: bool
     ) -> list[Branch]:
         if not self.num_tasks:
             return []
@@ -136,7 +133,7 @@ class LanguageSampler:
         branches = []
         for task, fixed in (*labels, *others):
             language = fixed or ("zh" if rng.random() < self.zh_share else "en")
-            answer = self.write(region, rng, language).get(task)
+            answer = self.write(region, rng, language, named).get(task)
             if answer:
                 branch = make_branch(self.processor, task, language, answer)
                 weight = self.label_weight if task == "recognize" else 1.0

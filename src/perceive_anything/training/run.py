@@ -20,7 +20,7 @@ from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus
-from perceive_anything.data.lexicon import Lexicon
+from perceive_anything.data.lexicon import Entry, Lexicon
 from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
 from perceive_anything.data.sources import fingerprint
@@ -30,7 +30,7 @@ from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamImageProcessor, PamProcessor
 from perceive_anything.modeling.prompts import TASK_TEXTS, chat_pieces
 from perceive_anything.modeling.segmenter import ImageFeatures
-from perceive_anything.modeling.trunk_names import NAME_LENGTH, NO_TOKEN
+from perceive_anything.modeling.trunk_names import NAME_LENGTH, NO_CLASS, NO_TOKEN
 from perceive_anything.tasks import TEXT_TASKS
 from perceive_anything.training.config import LanguageConfig, Recipe, StageConfig
 from perceive_anything.training.export import save_model
@@ -112,21 +112,21 @@ class Run:
         imagenet = imagenet_weights()
         load_trunk(self.trunk, imagenet)
         self.classifier = load_classifier(imagenet)
-        self.class_names = self.name_classes()
+        self.classes = self.name_classes()
         if recipe.start_from:
             done = PamForConditionalGeneration.from_pretrained(self.start_folder())
             load_finished(self.model, done)
         finished = recipe.start_from and not recipe.alignment.steps
         self.teacher = deepcopy(self.model).eval().requires_grad_(False) if finished else None
 
-    def name_classes(self) -> list[tuple[str, str]]:
-        """The trunk's classes get the names of the lexicon, if it has them all: (en, zh) each."""
-        names = [(entry.label, entry.label_zh) for entry in self.lexicon.of_source("imagenet")]
-        if self.model.trunk_names is None or len(names) != self.classifier.out_features:
-            return []
-        ids = spelled_labels(self.processor, [name for name, _ in names], NAME_LENGTH)
+    def name_classes(self) -> tuple[Entry, ...]:
+        """The trunk's classes get the names of the lexicon, if it has them all."""
+        classes = self.lexicon.of_source("imagenet")
+        if self.model.trunk_names is None or len(classes) != self.classifier.out_features:
+            return ()
+        ids = spelled_labels(self.processor, [entry.label for entry in classes], NAME_LENGTH)
         self.model.trunk_names.load(self.classifier, ids.clamp(min=NO_TOKEN))
-        return names
+        return classes
 
     def start_folder(self) -> Path:
         """The folder of the model that the run goes on from."""
@@ -244,14 +244,20 @@ class Run:
         self.train("memory", MemoryStage(self.model, sampler, images), settings)
 
     def write_texts(
-        self, region: TrainingRegion, rng: random.Random, language: str
+        self, region: TrainingRegion, rng: random.Random, language: str, named: int
     ) -> dict[str, str]:
-        """Texts of a region; its facts are measured when it is first drawn."""
+        """Texts of a region, maybe as one of a class; facts are measured when it is first drawn."""
         key = (region.row, region.region.id)
         if key not in self.contexts:
             image = region.record.load()
             self.contexts[key] = make_context(region.record, region.region, image, self.lexicon)
-        return compose_texts(self.contexts[key], rng, language)
+        context = self.contexts[key]
+        if named != NO_CLASS:
+            entry = self.classes[named]
+            context = replace(
+                context, label=entry.label, label_zh=entry.label_zh, entry=entry, image_captions=()
+            )
+        return compose_texts(context, rng, language)
 
     def tap(self) -> None:
         """SAM 2, which no longer changes, sees every region once."""
@@ -288,8 +294,8 @@ class Run:
             seed=self.recipe.seed,
             source_weights={item.source: item.weight for item in self.recipe.sources},
             left_out=settings.left_out,
-            class_names=self.class_names,
-            num_named=settings.named_rows,
+            num_classes=len(self.classes),
+            named=settings.named,
             both_labels=settings.both_labels,
             num_labels=settings.label_rows,
             label_weight=settings.label_weight,
