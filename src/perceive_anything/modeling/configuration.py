@@ -138,7 +138,7 @@ class PamConfig(PreTrainedConfig):
     memory_selection: bool = False
     close_up_size: int = 0
     trunk_classes: int = 0
-    trunk_names_above: float = 0.6
+    trunk_names_above: float = 0.7
     mask_generation: dict | None = None
     image_token_id: int = -200
     tie_word_embeddings: bool = False
