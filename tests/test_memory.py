@@ -13,6 +13,7 @@ from pack_fixtures import make_packs
 from perceive_anything.config import load_config
 from perceive_anything.data.masklets import Masklet, MaskletMaker
 from perceive_anything.data.packs import read_packs
+from perceive_anything.errors import ConfigError
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.segmenter import PromptTensors, RegionFeatures
 from perceive_anything.modeling.tracking import Tracker
@@ -189,12 +190,13 @@ def test_memory_starts_with_what_the_decoder_knows(model, cache):
     assert away.square().mean() < 0.5 * (wanted - wanted.mean((0, 1))).square().mean()
 
 
-def test_a_cache_starts_over_with_other_clips(model, maker, tmp_path):
+def test_a_cache_refuses_other_clips(model, maker, tmp_path):
     ClipCache(tmp_path, maker, 1, trunk_of(model)).build(lambda _: None)
     assert ClipCache(tmp_path, maker, 1, trunk_of(model)).num_done == FRAMES
     other = MaskletMaker([], SIDE, FRAMES, seed=1)
     other.backgrounds, other.cutouts = maker.backgrounds, maker.cutouts
-    assert ClipCache(tmp_path, other, 1, trunk_of(model)).num_done == 0
+    with pytest.raises(ConfigError, match="made from other"):
+        ClipCache(tmp_path, other, 1, trunk_of(model))
 
 
 def test_the_cache_holds_the_clips(cache, maker, model):
