@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from perceive_anything.cli import main
 from perceive_anything.cli.serve import is_loopback
@@ -31,7 +32,7 @@ def port():
 def folder(tmp_path):
     (tmp_path / "out").mkdir()
     save_image(CAT, tmp_path / "out" / "chelsea.png")
-    save_image(CAT, tmp_path / "photo.jpg")
+    Image.fromarray(CAT).save(tmp_path / "photo.jpg", quality=95)  # as cameras do
     return tmp_path
 
 
@@ -56,7 +57,7 @@ def test_curl(port, folder):
     done = subprocess.run(
         ["bash", "-c", CURL.replace("8000", port)], cwd=folder, capture_output=True, check=False
     )
-    assert re.search(rb'"label":"(wild)?cat"', done.stdout)  # as a JPEG it is a wildcat to nano
+    assert b'"label":"cat"' in done.stdout
 
 
 def test_a_port_that_is_taken(port, capsys):
