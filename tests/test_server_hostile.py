@@ -118,8 +118,10 @@ def assault(process):
 
 def test_memory_comes_back_to_its_level(process):
     is_well(process)
-    assault(process)  # what a server that has been busy keeps: threads and their heaps
-    level = process.settled_mib()
+    level = 0.0
+    for _ in range(2):  # what a server that has been busy keeps: threads and their heaps
+        assault(process)
+        level = max(level, process.settled_mib())
     for _ in range(2):
         with Watch(process) as watch:
             assault(process)
