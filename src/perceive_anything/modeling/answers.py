@@ -26,6 +26,8 @@ from perceive_anything.modeling.generation import generation_settings, region_pr
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.reading import read, roomy_cache
+from perceive_anything.modeling.spelling import NOT_A_LABEL, LabelSpelling, label_spelling
+from perceive_anything.tasks import RECOGNIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def iter_answers(
         generation_settings(model, processor, task, max_new_tokens, temperature) for task in tasks
     ]
     ends = torch.tensor(settings[0].eos_token_id, device=visual_RVD.device)
-    process = _processors(settings[0], visual_RVD.device)
+    spelling = label_spelling(model, visual_RVD, tasks, language, settings[0].eos_token_id)
+    process = _processors(settings[0], visual_RVD.device, spelling)
     tails = [processor.task_ids(task, language, previous) for task in tasks]
     shared = _shared_start(tails)
     prefix_RLD = region_prefix(model, processor, visual_RVD, shared)
@@ -117,6 +120,9 @@ def iter_answers(
             past_key_values=cache,
             logits_to_keep=1,
         ).logits[:, -1]
+        if spelling is not None:
+            is_label_N = rows.index % len(tasks) == tasks.index(RECOGNIZE)
+            spelling.regions_N = (rows.index // len(tasks)).where(is_label_N, NOT_A_LABEL)
         logits_NW = process(rows.written, logits_NW.float())
         chosen = _choose(logits_NW, sample=settings[0].do_sample)
         sure = logits_NW.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
@@ -175,7 +181,9 @@ def _start(
     return ids_NL, rows
 
 
-def _processors(settings: GenerationConfig, device: torch.device) -> LogitsProcessorList:
+def _processors(
+    settings: GenerationConfig, device: torch.device, spelling: LabelSpelling | None
+) -> LogitsProcessorList:
     """What the model's own settings do to the logits, as in transformers' `generate`."""
     made = LogitsProcessorList()
     if settings.repetition_penalty not in (None, 1.0):
@@ -186,6 +194,8 @@ def _processors(settings: GenerationConfig, device: torch.device) -> LogitsProce
                 0, settings.min_new_tokens, settings.eos_token_id, device=device
             )
         )
+    if spelling is not None:
+        made.append(spelling)
     if settings.do_sample:
         made.append(TemperatureLogitsWarper(settings.temperature))
         if settings.top_k:

@@ -91,6 +91,9 @@ class PamConfig(PreTrainedConfig):
         label_threshold: Labels of a lower confidence are said to be uncertain: 0.5 where confidence
             was fitted, as such a label is more likely wrong than right; None, where it was not,
             says it of none.
+        label_spelling: How much the semantic rows, which spell the English label in nano, count in
+            the choice of its tokens beside the language model, see `LabelSpelling`; 0 where they
+            were not taught to, as in released checkpoints.
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
             predicted IoU times stability, times the squared shares of it in the box and of the
             clicks that it obeys, is highest; False: with that of token 0, as the released models.
@@ -131,6 +134,7 @@ class PamConfig(PreTrainedConfig):
     video_captions: bool = True
     label_calibration: list[float] | None = None
     label_threshold: float | None = None
+    label_spelling: float = 0.0
     choose_mask: bool = False
     min_mask_part: float = 0.0
     look_closer_below: float = 0.0

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.prompts import CHAT_TOKENS
+from perceive_anything.modeling.spelling import label_spelling
 
 # Where the model's own settings give no bound; nano's texts are short.
 MAX_NEW_TOKENS = {"recognize": 24, "explain": 96, "caption": 48, "describe": 128, "video": 64}
@@ -116,10 +117,12 @@ def answer_ids(
     """
     embeds = answer_prefix(model, processor, visual_RVD, task, language, previous)
     settings = generation_settings(model, processor, task, max_new_tokens, temperature)
+    spelling = label_spelling(model, visual_RVD, [task], language, settings.eos_token_id)
     rows = model.language_model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
         generation_config=settings,
+        logits_processor=LogitsProcessorList([spelling] if spelling else []),
     )
     ends = set(settings.eos_token_id)
     return [list(takewhile(lambda token: token not in ends, row)) for row in rows.tolist()]

@@ -25,6 +25,7 @@ MASK_GENERATION = {
 MIN_MASK_PART = 0.03
 LOOK_CLOSER_BELOW = 0.2
 CLOSE_UP_SIZE = 256
+LABEL_SPELLING = 0.3
 IMAGENET_CLASSES = 1000
 
 
@@ -94,6 +95,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         choose_mask=True,
         memory_selection=True,
         close_up_size=CLOSE_UP_SIZE,
+        label_spelling=LABEL_SPELLING,
         trunk_classes=IMAGENET_CLASSES if sizes.trunk_names else 0,
         min_mask_part=MIN_MASK_PART,
         look_closer_below=LOOK_CLOSER_BELOW,
