@@ -27,6 +27,7 @@ def random_model(seed, **text):
     torch.manual_seed(seed)
     config = nano_config(SIZES.model_copy(update={"text_layers": 2})).to_dict()
     config["text_config"] |= text
+    config["label_spelling"] = 0.0
     model = PamForConditionalGeneration(PamConfig.from_dict(config))
     initialise(model)
     for parameter in model.language_model.parameters():
