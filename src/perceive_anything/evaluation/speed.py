@@ -22,6 +22,7 @@ from perceive_anything.evaluation.memory import peak_mib, reset_peak
 from perceive_anything.modeling.answers import iter_answers
 from perceive_anything.modeling.generation import answer_prefix, generation_settings
 from perceive_anything.modeling.segmenter import ImageFeatures
+from perceive_anything.modeling.spelling import label_spelling
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.sessions.batches import in_batches, regions_at_once
 from perceive_anything.types import Box, Prompt
@@ -145,12 +146,14 @@ def _reference_answer(work: Work, run: Run, rows: Tensor, task: str) -> list[int
 
     embeds = answer_prefix(model, work.pam.processor, rows, task, "en")
     settings = generation_settings(model, work.pam.processor, task, work.new_tokens)
+    spelling = label_spelling(model, rows, [task], "en", settings.eos_token_id)
     start = time.perf_counter()
     ids = model.language_model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
         generation_config=settings,
         stopping_criteria=[stamp],
+        logits_processor=[spelling] if spelling else [],
         logits_to_keep=0,
     )[0].tolist()
     run.seconds["prefill"] += marks[0] - start

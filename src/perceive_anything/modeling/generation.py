@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessorList
+from transformers import GenerationConfig
 
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
@@ -122,7 +122,7 @@ def answer_ids(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
         generation_config=settings,
-        logits_processor=LogitsProcessorList([spelling] if spelling else []),
+        logits_processor=[spelling] if spelling else [],
     )
     ends = set(settings.eos_token_id)
     return [list(takewhile(lambda token: token not in ends, row)) for row in rows.tolist()]

@@ -264,6 +264,8 @@ class PamForConditionalGeneration(PamPreTrainedModel):
     ) -> Tensor:
         """Answers of R regions as token ids (R, new tokens); settings as in transformers' generate.
 
+        `PamConfig.label_spelling` takes no part, as the task is not known here.
+
         Args: as in `forward`.
         """
         embeds = self.prefix_embeds(
