@@ -53,10 +53,10 @@ class LabelSpelling(LogitsProcessor):
         if place >= self.semantic_RSD.shape[1]:
             return scores
         goes_on_N = ~torch.isin(scores.argmax(-1), self.ends)
-        row_ND = self.semantic_RSD[self.regions_N.clamp(min=0), place]
-        taught_N = (F.normalize(row_ND, dim=-1) @ self.directions_WD.T).amax(-1) < PARALLEL
-        answers = (goes_on_N & taught_N & (self.regions_N != NOT_A_LABEL)).nonzero()[:, 0]
-        row_ND = row_ND[answers]
+        answers = (goes_on_N & (self.regions_N != NOT_A_LABEL)).nonzero()[:, 0]
+        row_ND = self.semantic_RSD[self.regions_N[answers], place]
+        taught = (F.normalize(row_ND, dim=-1) @ self.directions_WD.T).amax(-1) < PARALLEL
+        answers, row_ND = answers[taught], row_ND[taught]
         spelled_NW = (row_ND @ self.words_WD.T).float().log_softmax(-1)
         both_NW = scores[answers].float().log_softmax(-1) + self.weight * spelled_NW
         both_NW[:, self.ends] = -torch.inf
