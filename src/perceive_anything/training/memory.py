@@ -48,7 +48,7 @@ MEMORY_PARTS = (
     "sam.no_object_pointer", "sam.occlusion_spatial_embedding_parameter",
     "sam.mask_decoder.pred_obj_score_head",
 )  # fmt: skip
-IMAGES, IMAGE_REGIONS = 4, 6  # of a step, beside the clips
+IMAGES, IMAGE_REGIONS = 8, 6  # of a step, beside the clips
 MAX_OBJECTS = 2
 VISIBLE_CELLS = 2.0
 FIRST_SHARE = 0.3
