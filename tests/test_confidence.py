@@ -14,7 +14,7 @@ from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.packs import read_packs
 from perceive_anything.evaluation.confidence import calibration_error, fit_calibration
 from perceive_anything.evaluation.packs import calibrate_labels, serves_to_fit
-from perceive_anything.sessions.regions import is_uncertain, label_confidence
+from perceive_anything.modeling.confidence import is_uncertain, label_confidence
 
 
 def test_the_error_is_the_gap_of_each_bin():

@@ -166,13 +166,15 @@ PATHS: dict[str, Callable[[Work], Run]] = {"reference": run_reference, "fast": r
 
 @contextmanager
 def exactly(work: Work) -> Iterator[None]:
-    """While inside, answers have `new_tokens` tokens: none ends earlier."""
-    settings = work.pam.model.language_model.generation_config
-    before, settings.min_new_tokens = settings.min_new_tokens, work.new_tokens
+    """While inside, answers have `new_tokens` tokens: none ends earlier, so no label guides one."""
+    model = work.pam.model
+    config, settings = model.config, model.language_model.generation_config
+    before = config.label_guidance, settings.min_new_tokens
+    config.label_guidance, settings.min_new_tokens = 0.0, work.new_tokens
     try:
         yield
     finally:
-        settings.min_new_tokens = before
+        config.label_guidance, settings.min_new_tokens = before
 
 
 def compare(

@@ -7,13 +7,15 @@ regions, N rows (one a region and task), L positions, V visual rows, D width, W 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 
 import torch
 from torch import Tensor
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
@@ -23,6 +25,12 @@ from transformers import (
 )
 
 from perceive_anything.modeling.generation import generation_settings, region_prefix
+from perceive_anything.modeling.guidance import (
+    LabelGuide,
+    WrittenAnswer,
+    is_guided,
+    label_guide,
+)
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.reading import read, roomy_cache
@@ -93,36 +101,86 @@ def iter_answers(
 ) -> Iterator[Token]:
     """Tokens of R regions' answers to all tasks, a token of every unfinished answer each round.
 
+    Labels that guide the other texts (`PamConfig.label_guidance`) come before these.
+
     Arguments are those of `generation.write_answers`, with several tasks, and `wanted`: asked
     before every round whether a region's answers are still of interest; else they end there.
     """
-    settings = [
-        generation_settings(model, processor, task, max_new_tokens, temperature) for task in tasks
-    ]
-    ends = torch.tensor(settings[0].eos_token_id, device=visual_RVD.device)
-    spelling = label_spelling(model, visual_RVD, tasks, language, settings[0].eos_token_id)
-    process = _processors(settings[0], visual_RVD.device, spelling)
-    tails = [processor.task_ids(task, language, previous) for task in tasks]
-    shared = _shared_start(tails)
-    prefix_RLD = region_prefix(model, processor, visual_RVD, shared)
-    num_read = prefix_RLD.shape[1]
+    first = [RECOGNIZE] if is_guided(model.config, tasks) else []
+    then = [task for task in tasks if task not in first]
+    tails = {task: processor.task_ids(task, language, previous) for task in (*first, *then)}
+    shared = _shared_start(list(tails.values()))
     cache = roomy_cache(model.language_model.config)
-    read(model.language_model, prefix_RLD, cache)
+    read(model.language_model, region_prefix(model, processor, visual_RVD, shared), cache)
+
+    def write(
+        tasks: Sequence[str], cache: DynamicCache, guide: LabelGuide | None = None
+    ) -> Iterator[Token]:
+        settings = [
+            generation_settings(model, processor, task, max_new_tokens, temperature)
+            for task in tasks
+        ]
+        ends = settings[0].eos_token_id
+        spelling = label_spelling(model, visual_RVD, tasks, language, ends)
+        rest = {task: tails[task][len(shared) :] for task in tasks}
+        return _write(model, cache, len(visual_RVD), rest, settings, spelling, guide, wanted)
+
+    guide = None
+    if first:
+        labels = [WrittenAnswer() for _ in range(len(visual_RVD))]
+        for token in write(first, copy.deepcopy(cache)):
+            labels[token.region].add(token.id, token.log_probability, cut=token.cut)
+            if token.task in tasks:
+                yield token
+        guide = label_guide(labels, model.config, processor.tokenizer, language)
+    yield from write(then, cache, guide)
+
+
+def _write(
+    model: PamForConditionalGeneration,
+    cache: DynamicCache,
+    num_regions: int,
+    tails: dict[str, list[int]],
+    settings: list[GenerationConfig],
+    spelling: LabelSpelling | None,
+    guide: LabelGuide | None,
+    wanted: Callable[[int], bool] | None,
+) -> Iterator[Token]:
+    """Answers to tasks, whose last ids the cache of the regions does not hold; it is used up."""
+    tasks, device = list(tails), model.device
+    ends = torch.tensor(settings[0].eos_token_id, device=device)
+    process = _processors(settings[0], device, spelling, guide)
+    num_read = cache.get_seq_length()
     cache.batch_repeat_interleave(len(tasks))
-    tails = [tail[len(shared) :] for tail in tails]
-    ids_NL, rows = _start(tails, settings, num_read, len(visual_RVD), visual_RVD.device)
+    ids_NL, rows = _start(list(tails.values()), settings, num_read, num_regions, device)
     position_NL = (rows.mask.cumsum(1) - 1)[:, num_read:]
-    while True:
-        logits_NW = model.language_model(
+
+    def logits_after(ids_NL: Tensor, mask: Tensor, position_NL: Tensor) -> Tensor:
+        return model.language_model(
             inputs_embeds=model.get_input_embeddings()(ids_NL),
-            attention_mask=rows.mask,
+            attention_mask=mask,
             position_ids=position_NL,
             past_key_values=cache,
             logits_to_keep=1,
         ).logits[:, -1]
+
+    def peek(written: Tensor) -> Tensor:
+        ahead = replace(rows)
+        ahead.step()
+        logits_NW = logits_after(written[:, -1:], ahead.mask, ahead.position)
+        cache.crop(-1)
+        return logits_NW
+
+    if guide is not None:
+        guide.peek = peek
+    while True:
+        logits_NW = logits_after(ids_NL, rows.mask, position_NL)
+        regions_N = rows.index // len(tasks)
         if spelling is not None:
             is_label_N = rows.index % len(tasks) == tasks.index(RECOGNIZE)
-            spelling.regions_N = (rows.index // len(tasks)).where(is_label_N, NOT_A_LABEL)
+            spelling.regions_N = regions_N.where(is_label_N, NOT_A_LABEL)
+        if guide is not None:
+            guide.regions_N = regions_N
         logits_NW = process(rows.written, logits_NW.float())
         chosen = _choose(logits_NW, sample=settings[0].do_sample)
         sure = logits_NW.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
@@ -182,7 +240,9 @@ def _start(
 
 
 def _processors(
-    settings: GenerationConfig, device: torch.device, spelling: LabelSpelling | None
+    settings: GenerationConfig,
+    device: torch.device,
+    *sayings: LabelSpelling | LabelGuide | None,
 ) -> LogitsProcessorList:
     """What the model's own settings do to the logits, as in transformers' `generate`."""
     made = LogitsProcessorList()
@@ -194,8 +254,7 @@ def _processors(
                 0, settings.min_new_tokens, settings.eos_token_id, device=device
             )
         )
-    if spelling is not None:
-        made.append(spelling)
+    made += [saying for saying in sayings if saying is not None]
     if settings.do_sample:
         made.append(TemperatureLogitsWarper(settings.temperature))
         if settings.top_k:

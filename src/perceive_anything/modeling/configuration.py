@@ -94,6 +94,9 @@ class PamConfig(PreTrainedConfig):
         label_spelling: How much the semantic rows, which spell the English label in nano, count in
             the choice of its tokens beside the language model, see `LabelSpelling`; 0 where they
             were not taught to, as in released checkpoints.
+        label_guidance: How much likelier (added to logits) a label that is not in doubt makes its
+            own words in the region's other texts until they name it, see `LabelGuide`; 0, as for
+            released checkpoints, leaves each text to itself.
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
             predicted IoU times stability, times the squared shares of it in the box and of the
             clicks that it obeys, is highest; False: with that of token 0, as the released models.
@@ -135,6 +138,7 @@ class PamConfig(PreTrainedConfig):
     label_calibration: list[float] | None = None
     label_threshold: float | None = None
     label_spelling: float = 0.0
+    label_guidance: float = 0.0
     choose_mask: bool = False
     min_mask_part: float = 0.0
     look_closer_below: float = 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from itertools import takewhile
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,17 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from perceive_anything.modeling.guidance import (
+    LabelGuide,
+    WrittenAnswer,
+    is_guided,
+    label_guide,
+)
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.prompts import CHAT_TOKENS
 from perceive_anything.modeling.spelling import label_spelling
+from perceive_anything.tasks import RECOGNIZE
 
 # Where the model's own settings give no bound; nano's texts are short.
 MAX_NEW_TOKENS = {"recognize": 24, "explain": 96, "caption": 48, "describe": 128, "video": 64}
@@ -115,17 +122,57 @@ def answer_ids(
         temperature: 0 for greedy decoding; the release samples at 0.1.
         previous: For "video": caption of the part before this one.
     """
+    guide = None
+    if is_guided(model.config, [task]):
+        limits = (max_new_tokens, temperature)
+        labels = _generate(model, processor, visual_RVD, RECOGNIZE, language, *limits)
+        guide = label_guide(labels, model.config, processor.tokenizer, language)
+    answers = _generate(
+        model, processor, visual_RVD, task, language, max_new_tokens, temperature, previous, guide
+    )
+    return [answer.ids for answer in answers]
+
+
+def _generate(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    task: str,
+    language: str,
+    max_new_tokens: int | None,
+    temperature: float,
+    previous: str | None = None,
+    guide: LabelGuide | None = None,
+) -> list[WrittenAnswer]:
+    """Answers by the loop of transformers."""
     embeds = answer_prefix(model, processor, visual_RVD, task, language, previous)
     settings = generation_settings(model, processor, task, max_new_tokens, temperature)
     spelling = label_spelling(model, visual_RVD, [task], language, settings.eos_token_id)
-    rows = model.language_model.generate(
+    if guide is not None:
+        guide.peek = partial(_next_logits, model, embeds)
+    made = model.language_model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
         generation_config=settings,
-        logits_processor=[spelling] if spelling else [],
+        logits_processor=[one for one in (spelling, guide) if one is not None],
+        output_scores=True,
+        return_dict_in_generate=True,
     )
-    ends = set(settings.eos_token_id)
-    return [list(takewhile(lambda token: token not in ends, row)) for row in rows.tolist()]
+    answers = [WrittenAnswer() for _ in range(len(embeds))]
+    sure = torch.stack(made.scores, 1).log_softmax(-1).gather(2, made.sequences[..., None])
+    for answer, *row in zip(answers, made.sequences.tolist(), sure[..., 0].tolist(), strict=True):
+        for token, log_probability in zip(*row, strict=True):
+            is_end = token in settings.eos_token_id
+            answer.add(None if is_end else token, log_probability, cut=False)
+            if is_end:
+                break
+    return answers
+
+
+def _next_logits(model: PamForConditionalGeneration, embeds_RLD: Tensor, written: Tensor) -> Tensor:
+    """What would follow after what was read and written, read anew (R, vocabulary)."""
+    words_RLD = model.get_input_embeddings()(written)
+    return model.language_model(inputs_embeds=torch.cat([embeds_RLD, words_RLD], 1)).logits[:, -1]
 
 
 def write_answers(

@@ -17,6 +17,7 @@ from perceive_anything.errors import PromptError
 from perceive_anything.events import TextChunk
 from perceive_anything.masks import without_small_parts
 from perceive_anything.modeling.answers import iter_answers
+from perceive_anything.modeling.confidence import is_uncertain, label_confidence
 from perceive_anything.modeling.processing import restore_masks
 from perceive_anything.tasks import (
     CAPTION,
@@ -237,31 +238,6 @@ def texts_of(chunks: Sequence[TextChunk]) -> dict[str, Any]:
         if chunk.final and chunk.task == RECOGNIZE:
             found |= {"label_confidence": chunk.label_confidence, "uncertain": chunk.uncertain}
     return found
-
-
-def label_confidence(log_probability: float, calibration: Sequence[float] | None) -> float:
-    """How likely a label is right, 0..1.
-
-    Args:
-        log_probability: Mean over its tokens.
-        calibration: Slope and offset of a logistic curve over it, fitted on labelled regions; None
-            where that was not done, which leaves the mean probability of a token.
-    """
-    if calibration is None:
-        return round(math.exp(log_probability), 4)
-    slope, offset = calibration
-    return round(1 / (1 + math.exp(-slope * log_probability - offset)), 4)
-
-
-def is_uncertain(confidence: float, threshold: float | None) -> bool:
-    """Whether a label of this confidence is said with a question mark.
-
-    Args:
-        confidence: From `label_confidence`.
-        threshold: `PamConfig.label_threshold`; None, where confidence was never fitted, says it of
-            no label.
-    """
-    return threshold is not None and confidence < threshold
 
 
 def masks_and_scores(

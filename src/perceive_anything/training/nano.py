@@ -26,6 +26,7 @@ MIN_MASK_PART = 0.03
 LOOK_CLOSER_BELOW = 0.2
 CLOSE_UP_SIZE = 256
 LABEL_SPELLING = 0.3
+LABEL_GUIDANCE = 2.0
 IMAGENET_CLASSES = 1000
 
 
@@ -96,6 +97,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         memory_selection=True,
         close_up_size=CLOSE_UP_SIZE,
         label_spelling=LABEL_SPELLING,
+        label_guidance=LABEL_GUIDANCE,
         trunk_classes=IMAGENET_CLASSES if sizes.trunk_names else 0,
         min_mask_part=MIN_MASK_PART,
         look_closer_below=LOOK_CLOSER_BELOW,
