@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from perceive_anything.modeling.guidance import LabelGuide, Spelling, WrittenAnswer, spellings
+from perceive_anything.modeling.guidance import (
+    LabelGuide,
+    Spelling,
+    WrittenAnswer,
+    is_guided,
+    spellings,
+)
 from perceive_anything.tasks import TEXT_TASKS
 from test_answers import random_model, tokens_of
 from test_modeling import SIZES
@@ -74,11 +80,10 @@ def test_only_a_whole_label_without_a_question_mark_guides():
     assert not WrittenAnswer().is_sure(config)
 
 
-def test_english_has_spaces_and_capitals(processor):
+def test_words_have_spaces_and_capitals(processor):
     tokenizer = processor.tokenizer
-    english = {tokenizer.decode(one.ids): one.leads for one in spellings("cat", tokenizer, "en")}
+    english = {tokenizer.decode(one.ids): one.leads for one in spellings("cat", tokenizer)}
     assert english == {" cat": False, "cat": True, "Cat": True}
-    assert [tokenizer.decode(one.ids) for one in spellings("猫", tokenizer, "zh")] == ["猫"]
 
 
 def test_a_text_is_the_same_whether_its_label_is_asked_for_or_not(processor):
@@ -91,3 +96,20 @@ def test_a_text_is_the_same_whether_its_label_is_asked_for_or_not(processor):
     assert guided != alone
     every = tokens_of(model, processor, rows, TEXT_TASKS, "en", 12)
     assert guided == {key: ids for key, ids in every.items() if key[1] == "caption"}
+
+
+@pytest.mark.parametrize(
+    ("weight", "tasks", "language", "guided"),
+    [
+        (2.0, ["recognize", "caption"], "en", True),
+        (2.0, ["describe"], "en", True),
+        (2.0, ["recognize"], "en", False),
+        (2.0, ["video"], "en", False),
+        (2.0, ["caption"], "zh", False),
+        (0.0, ["caption"], "en", False),
+    ],
+)
+def test_labels_guide_other_english_texts(weight, tasks, language, guided):
+    config = random_model(0).config
+    config.label_guidance = weight
+    assert is_guided(config, tasks, language) is guided

@@ -106,7 +106,7 @@ def iter_answers(
     Arguments are those of `generation.write_answers`, with several tasks, and `wanted`: asked
     before every round whether a region's answers are still of interest; else they end there.
     """
-    first = [RECOGNIZE] if is_guided(model.config, tasks) else []
+    first = [RECOGNIZE] if is_guided(model.config, tasks, language) else []
     then = [task for task in tasks if task not in first]
     tails = {task: processor.task_ids(task, language, previous) for task in (*first, *then)}
     shared = _shared_start(list(tails.values()))
@@ -132,7 +132,7 @@ def iter_answers(
             labels[token.region].add(token.id, token.log_probability, cut=token.cut)
             if token.task in tasks:
                 yield token
-        guide = label_guide(labels, model.config, processor.tokenizer, language)
+        guide = label_guide(labels, model.config, processor.tokenizer)
     yield from write(then, cache, guide)
 
 

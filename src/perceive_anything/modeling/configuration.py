@@ -94,9 +94,9 @@ class PamConfig(PreTrainedConfig):
         label_spelling: How much the semantic rows, which spell the English label in nano, count in
             the choice of its tokens beside the language model, see `LabelSpelling`; 0 where they
             were not taught to, as in released checkpoints.
-        label_guidance: How much likelier (added to logits) a label that is not in doubt makes its
-            own words in the region's other texts until they name it, see `LabelGuide`; 0, as for
-            released checkpoints, leaves each text to itself.
+        label_guidance: How much likelier (added to logits) an English label that is not in doubt
+            makes its own words in the region's other texts until they name it, see `LabelGuide`; 0,
+            as for released checkpoints, leaves each text to itself.
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
             predicted IoU times stability, times the squared shares of it in the box and of the
             clicks that it obeys, is highest; False: with that of token 0, as the released models.

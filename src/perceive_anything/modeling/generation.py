@@ -123,10 +123,10 @@ def answer_ids(
         previous: For "video": caption of the part before this one.
     """
     guide = None
-    if is_guided(model.config, [task]):
+    if is_guided(model.config, [task], language):
         limits = (max_new_tokens, temperature)
         labels = _generate(model, processor, visual_RVD, RECOGNIZE, language, *limits)
-        guide = label_guide(labels, model.config, processor.tokenizer, language)
+        guide = label_guide(labels, model.config, processor.tokenizer)
     answers = _generate(
         model, processor, visual_RVD, task, language, max_new_tokens, temperature, previous, guide
     )

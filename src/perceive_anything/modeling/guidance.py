@@ -141,39 +141,36 @@ class Spelling:
         return None
 
 
-def spellings(
-    label: str, tokenizer: PreTrainedTokenizerBase, language: str
-) -> tuple[Spelling, ...]:
-    """How a label may stand in a text: behind a space, or first, with a capital or without.
+def spellings(label: str, tokenizer: PreTrainedTokenizerBase) -> tuple[Spelling, ...]:
+    """How an English label may stand in a text: behind a space, or first, capital or not.
 
     Args:
         label: Its words.
         tokenizer: Of the language model.
-        language: "en" or "zh", which writes no spaces.
     """
-    ways = [(label, False)]
-    if language == "en":
-        ways = [(f" {label}", False), (label, True), (label[:1].upper() + label[1:], True)]
+    ways = {f" {label}": False, label: True, label[:1].upper() + label[1:]: True}
     return tuple(
         Spelling(tuple(tokenizer(text, add_special_tokens=False).input_ids), leads)
-        for text, leads in dict(ways).items()
+        for text, leads in ways.items()
     )
 
 
-def is_guided(config: PamConfig, tasks: Iterable[str]) -> bool:
-    """Whether labels have to be written before these tasks' answers."""
-    return config.label_guidance > 0 and not _GUIDED.isdisjoint(tasks)
+def is_guided(config: PamConfig, tasks: Iterable[str], language: str) -> bool:
+    """Whether labels have to be written before these tasks' answers.
+
+    Chinese labels have the language model for their only source, so its texts agree with them; and
+    no space tells where a word begins.
+    """
+    guides = config.label_guidance > 0 and language == "en"
+    return guides and not _GUIDED.isdisjoint(tasks)
 
 
 def label_guide(
-    labels: Iterable[WrittenAnswer],
-    config: PamConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    language: str,
+    labels: Iterable[WrittenAnswer], config: PamConfig, tokenizer: PreTrainedTokenizerBase
 ) -> LabelGuide:
     """The guide of texts, one label a region; what is in doubt guides nothing."""
     names = [
-        spellings(text, tokenizer, language)
+        spellings(text, tokenizer)
         if label.is_sure(config) and (text := tokenizer.decode(label.ids).strip())
         else ()
         for label in labels
