@@ -264,7 +264,7 @@ class PamForConditionalGeneration(PamPreTrainedModel):
     ) -> Tensor:
         """Answers of R regions as token ids (R, new tokens); settings as in transformers' generate.
 
-        `PamConfig.label_spelling` takes no part, as the task is not known here.
+        `PamConfig.label_spelling` and `label_guidance` take no part: the task is not known here.
 
         Args: as in `forward`.
         """
