@@ -19,6 +19,7 @@ from perceive_anything.modeling.confidence import is_uncertain, label_confidence
 from perceive_anything.modeling.configuration import PamConfig
 from perceive_anything.tasks import CAPTION, DESCRIBE, EXPLAIN
 
+ENDING = 3.0  # what has begun like a label may yet be another word: "it is" begins an isopod
 _GUIDED = frozenset({EXPLAIN, CAPTION, DESCRIBE})
 
 
@@ -54,14 +55,15 @@ class WrittenAnswer:
 
 
 class LabelGuide(LogitsProcessor):
-    """Makes a label's first token likelier until the text has named it; then the rest follows.
+    """Makes a label's first token likelier until the text has named it, and the rest yet more.
 
     It waits where the label would win after the likeliest token as well: "a brown cat" keeps its
     colour.
 
     Args:
         names: Of each region the spellings of its label, from `spellings`; none guides nothing.
-        weight: What is added to the logit of a first token.
+        weight: What is added to the logit of a first token; `ENDING` times as much to one of the
+            others, once those before it stand there.
 
     Attributes:
         regions_N: Region of each answer; one answer a region until it is set.
@@ -106,8 +108,7 @@ class LabelGuide(LogitsProcessor):
             if any(name.stands_in(written) for name in names):
                 continue
             if begun := self._begun(row, written):
-                scores[row] = -torch.inf
-                scores[row, begun[0]] = 0
+                scores[row, begun[0]] += ENDING * self.weight
                 continue
             for name in names:
                 if not (name.leads and written):
