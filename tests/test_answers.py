@@ -54,9 +54,9 @@ def tokens_of(model, processor, rows, tasks, *args):
     ("seed", "text", "settings", "spelling", "guidance"),
     [
         (0, {}, {}, 0.0, 0.0),
-        (1, {"num_attention_heads": 4, "num_key_value_heads": 2}, {}, 0.5, 2.0),
+        (1, {"num_attention_heads": 4, "num_key_value_heads": 2}, {}, 0.5, 3.0),
         (2, {}, {"repetition_penalty": 1.3}, 0.5, 0.0),
-        (3, {"tie_word_embeddings": False}, {"min_new_tokens": 6}, 0.0, 200.0),
+        (3, {"tie_word_embeddings": False}, {"min_new_tokens": 6}, 0.0, 3.0),
     ],
 )
 def test_all_at_once_equals_one_by_one(processor, seed, text, settings, spelling, guidance):
@@ -80,6 +80,9 @@ def test_all_at_once_equals_one_by_one(processor, seed, text, settings, spelling
     model.language_model.generation_config.eos_token_id = end
     ended = tokens_of(model, processor, rows, TEXT_TASKS, "en", 12)
     assert ended == plain()
+    model.config.label_guidance = 0.0
+    unguided = tokens_of(model, processor, rows, TEXT_TASKS, "en", 12)
+    assert (ended != unguided) == bool(guidance), "no label guided a text"
     assert len({len(ids) for ids in ended.values()}) > 1, "no answer ended before the others"
 
 

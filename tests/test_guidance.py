@@ -45,7 +45,7 @@ def test_a_label_waits_where_it_would_win_later_as_well():
     assert looked_at == [[[7, 6]]]
     guide.peek = lambda written: 9 * torch.eye(10)[[8]]
     assert guide(ids, now).argmax() == 3
-    guide.peek = pytest.fail  # for what is begun is not waited with
+    guide.peek = pytest.fail  # a label that is begun does not wait
     assert guide(torch.tensor([[3]]), now).argmax() == 4
 
 

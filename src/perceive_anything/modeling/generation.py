@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from perceive_anything.modeling.guidance import (
 from perceive_anything.modeling.model import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.modeling.prompts import CHAT_TOKENS
-from perceive_anything.modeling.spelling import label_spelling
+from perceive_anything.modeling.spelling import LabelSpelling, label_spelling
 from perceive_anything.tasks import RECOGNIZE
 
 # Where the model's own settings give no bound; nano's texts are short.
@@ -125,48 +126,59 @@ def answer_ids(
     guide = None
     if is_guided(model.config, [task], language):
         limits = (max_new_tokens, temperature)
-        labels = _generate(model, processor, visual_RVD, RECOGNIZE, language, *limits)
+        labels = _written_labels(model, processor, visual_RVD, language, *limits)
         guide = label_guide(labels, model.config, processor.tokenizer)
-    answers = _generate(
-        model, processor, visual_RVD, task, language, max_new_tokens, temperature, previous, guide
-    )
-    return [answer.ids for answer in answers]
+    settings = generation_settings(model, processor, task, max_new_tokens, temperature)
+    embeds = answer_prefix(model, processor, visual_RVD, task, language, previous)
+    spelling = label_spelling(model, visual_RVD, [task], language, settings.eos_token_id)
+    rows = _generate(model, embeds, settings, spelling, guide).sequences.tolist()
+    ends = set(settings.eos_token_id)
+    return [list(takewhile(lambda token: token not in ends, row)) for row in rows]
+
+
+def _written_labels(
+    model: PamForConditionalGeneration,
+    processor: PamProcessor,
+    visual_RVD: Tensor,
+    language: str,
+    max_new_tokens: int | None,
+    temperature: float,
+) -> list[WrittenAnswer]:
+    """Labels with the probabilities of their tokens."""
+    settings = generation_settings(model, processor, RECOGNIZE, max_new_tokens, temperature)
+    embeds = answer_prefix(model, processor, visual_RVD, RECOGNIZE, language)
+    spelling = label_spelling(model, visual_RVD, [RECOGNIZE], language, settings.eos_token_id)
+    settings.output_scores = True
+    made = _generate(model, embeds, settings, spelling)
+    sure = torch.stack(made.scores, 1).log_softmax(-1).gather(2, made.sequences[..., None])
+    labels = [WrittenAnswer() for _ in range(len(embeds))]
+    for label, *row in zip(labels, made.sequences.tolist(), sure[..., 0].tolist(), strict=True):
+        for token, log_probability in zip(*row, strict=True):
+            is_end = token in settings.eos_token_id
+            label.add(None if is_end else token, log_probability, cut=False)
+            if is_end:
+                break
+    return labels
 
 
 def _generate(
     model: PamForConditionalGeneration,
-    processor: PamProcessor,
-    visual_RVD: Tensor,
-    task: str,
-    language: str,
-    max_new_tokens: int | None,
-    temperature: float,
-    previous: str | None = None,
+    embeds_RLD: Tensor,
+    settings: GenerationConfig,
+    spelling: LabelSpelling | None,
     guide: LabelGuide | None = None,
-) -> list[WrittenAnswer]:
-    """Answers by the loop of transformers."""
-    embeds = answer_prefix(model, processor, visual_RVD, task, language, previous)
-    settings = generation_settings(model, processor, task, max_new_tokens, temperature)
-    spelling = label_spelling(model, visual_RVD, [task], language, settings.eos_token_id)
+) -> Any:
+    """The loop of transformers."""
     if guide is not None:
-        guide.peek = partial(_next_logits, model, embeds)
-    made = model.language_model.generate(
-        inputs_embeds=embeds,
-        attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
+        guide.peek = partial(_next_logits, model, embeds_RLD)
+    mask = torch.ones(embeds_RLD.shape[:2], dtype=torch.long, device=embeds_RLD.device)
+    return model.language_model.generate(
+        inputs_embeds=embeds_RLD,
+        attention_mask=mask,
         generation_config=settings,
         logits_processor=[one for one in (spelling, guide) if one is not None],
-        output_scores=True,
         return_dict_in_generate=True,
     )
-    answers = [WrittenAnswer() for _ in range(len(embeds))]
-    sure = torch.stack(made.scores, 1).log_softmax(-1).gather(2, made.sequences[..., None])
-    for answer, *row in zip(answers, made.sequences.tolist(), sure[..., 0].tolist(), strict=True):
-        for token, log_probability in zip(*row, strict=True):
-            is_end = token in settings.eos_token_id
-            answer.add(None if is_end else token, log_probability, cut=False)
-            if is_end:
-                break
-    return answers
 
 
 def _next_logits(model: PamForConditionalGeneration, embeds_RLD: Tensor, written: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class LabelGuide(LogitsProcessor):
     """Makes a label's first token likelier until the text has named it, and the rest yet more.
 
     It waits where the label would win after the likeliest token as well: "a brown cat" keeps its
-    colour.
+    colour. A weight with which it would win anywhere lets it wait for ever.
 
     Args:
         names: Of each region the spellings of its label, from `spellings`; none guides nothing.
