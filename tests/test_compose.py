@@ -51,19 +51,42 @@ def test_facts_are_measured(packs: Path, lexicon: Lexicon) -> None:
     assert cat.position == "left"
     assert cat.area_share == pytest.approx(1600 / 10800)
     assert [(n.label, n.relation) for n in cat.neighbours] == [("chair", "right")]
-    assert cat.image_captions == ("A brown cat next to a chair.",)
-    assert cat.alone
+    assert cat.captions == ("a brown cat next to a chair",)
 
 
 def test_english_texts(packs: Path, lexicon: Lexicon) -> None:
-    texts = all_texts(context_of(packs, lexicon, 0, 0), "en")
+    texts = all_texts(replace(context_of(packs, lexicon, 0, 0), captions=()), "en")
     assert texts["recognize"] == {"cat"}
     assert "A cat is a feline mammal" in min(texts["explain"])
     assert all("with a chair to the right" in text for text in texts["explain"])
     assert "a brown cat on the left" in texts["caption"]
-    assert "a brown cat next to a chair" in texts["caption"]
+    assert "a brown cat with a chair to the right" in texts["caption"]
     assert all("rown cat" in text for text in texts["describe"])
     assert 2 <= len(texts["describe"]) <= 8
+
+
+@pytest.mark.parametrize(
+    ("written", "caption"),
+    [
+        ("There is a close up of a small  brown cat.", "a small brown cat"),
+        ("A CAT ON A CHAIR", "a cat on a chair"),
+        ("A tabby cat that sleeps", "a tabby cat that sleeps"),
+        ("Two cats on a chair", None),
+        ("A cat and a chair", None),
+        ("A chair under a cat", None),
+        ("A cat " + "is very " * 10 + "old", None),
+    ],
+)
+def test_captions_by_people_begin_with_the_region(
+    packs: Path, lexicon: Lexicon, written: str, caption: str | None
+) -> None:
+    record = replace(next(read_packs(packs, ["room"])), captions=(written,))
+    context = make_context(record, record.regions[0], record.load(), lexicon)
+    assert context.captions == (() if caption is None else (caption,))
+    if caption:
+        assert all_texts(context, "en")["caption"] == {caption}
+    twice = replace(record, regions=(*record.regions, record.regions[0]))
+    assert make_context(twice, record.regions[0], record.load(), lexicon).captions == ()
 
 
 def test_chinese_texts(packs: Path, lexicon: Lexicon) -> None:

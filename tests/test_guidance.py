@@ -8,6 +8,7 @@ from perceive_anything.modeling.guidance import (
     Spelling,
     WrittenAnswer,
     is_guided,
+    label_guide,
     spellings,
 )
 from perceive_anything.tasks import TEXT_TASKS
@@ -62,6 +63,22 @@ def test_every_answer_has_the_label_of_its_region():
     assert scores[2].argmax() == 4
 
 
+def test_names_that_begin_alike_are_helped_once():
+    names = (BEHIND, Spelling((3, 6), leads=False))
+    assert after(names=names) == [0, 0, 0, 2, 0, 0, 0, 0, 0, 0]
+    assert after(7, 3, names=names) == [0, 0, 0, 0, 6, 0, 6, 0, 0, 0]
+    assert after(7, 3, 6, names=names) == [0] * 10
+
+
+def test_other_words_for_a_label_name_it(processor):
+    config, tokenizer = random_model(0).config, processor.tokenizer
+    config.label_names, config.label_threshold = {"person": ["man"]}, None
+    label = WrittenAnswer(tokenizer("person").input_ids, [0.0], ended=True)
+    names = label_guide([label], config, tokenizer).names[0]
+    texts = {tokenizer.decode(one.ids) for one in names}
+    assert texts == {" person", "person", "Person", " man", "man", "Man"}
+
+
 def test_only_a_whole_label_without_a_question_mark_guides():
     config = random_model(0).config
     config.label_calibration, config.label_threshold = None, 0.5
@@ -80,7 +97,7 @@ def test_only_a_whole_label_without_a_question_mark_guides():
 
 def test_words_have_spaces_and_capitals(processor):
     tokenizer = processor.tokenizer
-    english = {tokenizer.decode(one.ids): one.leads for one in spellings("cat", tokenizer)}
+    english = {tokenizer.decode(one.ids): one.leads for one in spellings(["cat"], tokenizer)}
     assert english == {" cat": False, "cat": True, "Cat": True}
 
 

@@ -7,13 +7,10 @@ import torch
 from perceive_anything.data.schema import RegionRecord
 from perceive_anything.modeling.segmenter import SeenRegions
 from perceive_anything.modeling.trunk_names import NO_CLASS
-from perceive_anything.training.language import (
-    Branch,
-    LanguageSampler,
-    drop_parts,
-    mix_rows,
-    pack_branches,
-)
+from perceive_anything.training.branches import Branch, pack_branches
+from perceive_anything.training.config import LanguageConfig
+from perceive_anything.training.language import drop_parts, mix_rows
+from perceive_anything.training.language_sampler import LanguageSampler
 from perceive_anything.training.regions import TrainingRegion
 
 EOS = 0
@@ -80,13 +77,17 @@ def answers(branches):
     return [(b.ids[0], "".join(map(chr, b.ids[b.num_question : -1]))) for b in branches]
 
 
+def settings(**given):
+    return LanguageConfig(steps=1, learning_rate=1.0, **{"rows": 0, "per_row": 1, **given})
+
+
 def test_sources_are_left_out_and_classes_are_named():
     regions = [region(0, "COCO val2017", "cup"), region(1, "ImageNet samples", "jay")]
     names = ["lion", "owl"]
     sampler = LanguageSampler(
         regions, lambda r, _, language, named: {"recognize": ([r.region.label, *names])[named + 1]},
-        Letters(), num_regions=0, num_tasks=1, seed=0, source_weights={}, left_out=("ImageNet",),
-        num_labels=40, num_classes=2, named=0.5,
+        Letters(), settings(left_out=("ImageNet",), label_rows=40, named=0.5),
+        seed=0, source_weights={}, num_classes=2,
     )  # fmt: skip
     draw = sampler.draw(0)
     assert draw.rows == [0] * 40
@@ -96,3 +97,40 @@ def test_sources_are_left_out_and_classes_are_named():
         name = "cup" if number == NO_CLASS else names[number]
         assert answers(branches) == [(1, name), (2, name)]
     assert sampler.draw(0) == draw
+
+
+def test_captions_by_people_are_asked_besides():
+    regions = [region(0, "COCO val2017", "cup"), region(1, "COCO val2017", "person")]
+    sampler = LanguageSampler(
+        regions, lambda r, *_: {"recognize": "label", "caption": f"{r.region.label} here"},
+        Letters(), settings(label_rows=1, captioned=2, caption_weight=3.0, named=1.0),
+        seed=0, source_weights={}, captioned=[1], num_classes=2,
+    )  # fmt: skip
+    draw = sampler.draw(0)
+    assert draw.rows[:2] == [1, 1]
+    assert len(draw.rows) == 3
+    assert draw.classes[:2] == [NO_CLASS, NO_CLASS]
+    assert [answers(branches) for branches in draw.branches[:2]] == [[(1, "person here")]] * 2
+    assert draw.branches[0][0].weight == 3.0
+
+
+def test_definitions_are_first_sentences_that_may_go_on():
+    texts = {"recognize": "cup", "explain": "A cup is small. Here it is."}
+    sampler = LanguageSampler(
+        [region(0, "COCO val2017", "cup")], lambda *_: texts, Letters(),
+        settings(label_rows=1, definitions=True), seed=0, source_weights={}, zh_share=0.0,
+    )  # fmt: skip
+    *labels, definition = sampler.draw(0).branches[0]
+    assert answers(labels) == [(1, "cup"), (2, "cup")]
+    assert definition.ids[definition.num_question :] == [ord(c) for c in "A cup is small."]
+
+
+def test_sayings_are_captions_of_others_of_that_name():
+    sampler = LanguageSampler(
+        [region(0, "COCO val2017", "cup")], lambda *_: {"recognize": "cup"}, Letters(),
+        settings(label_rows=1, sayings=5), seed=0, source_weights={},
+        sayings={"cup": ("a cup of tea", "a red cup"), "dog": ("a dog",)},
+    )  # fmt: skip
+    asked = answers(sampler.draw(0).branches[0])
+    assert asked[:2] == [(1, "cup"), (2, "cup")]
+    assert sorted(asked[2:]) == [(1, "a cup of tea"), (1, "a red cup")]

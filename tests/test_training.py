@@ -27,10 +27,10 @@ from perceive_anything.masks import mask_to_box_xyxy
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.training.arrays import ArrayCache, digest
+from perceive_anything.training.branches import Branch, pack_branches
 from perceive_anything.training.config import ModelConfig, Recipe, SourceWeight, StageConfig
 from perceive_anything.training.features import fine_shape
 from perceive_anything.training.initialise import MEANS_PARTS, freeze_all_but, initialise
-from perceive_anything.training.language import Branch, pack_branches
 from perceive_anything.training.loop import (
     TRUNK_BLOCKS,
     cosine_with_warmup,
@@ -236,6 +236,7 @@ def test_views_are_packs_whose_boxes_fit_their_masks(tmp_path):
     count = write_pack(tmp_path / "views.tar", made)
     views = list(read_pack(tmp_path / "views.tar"))
     assert len(views) == count > 6
+    assert any(view.captions for view in views)
     for view in views:
         assert view.load().shape == (64, 64, 3)
         for region in view.regions:

@@ -175,6 +175,7 @@ def _annotation(view: View, file: str) -> dict:
     return {
         "id": record.id, "source": record.source, "license": record.license, "file": file,
         "width": width, "height": height, "split": record.split, "regions": regions,
+        "captions": list(record.captions),
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 
 from perceive_anything.data.compose_zh import compose_zh
 from perceive_anything.data.context import Neighbour, RegionContext, make_context
@@ -17,7 +18,6 @@ from perceive_anything.data.grammar import (
     join_words,
     normalise,
     noun_phrase,
-    trim_words,
 )
 from perceive_anything.data.knowledge import knowledge, knowledge_set
 from perceive_anything.data.lexicon import EMOJI
@@ -25,8 +25,6 @@ from perceive_anything.errors import OptionError
 
 __all__ = ["Neighbour", "RegionContext", "compose_texts", "make_context"]
 
-P_HUMAN_CAPTION, P_SCENE = 0.25, 0.7
-_MAX_CAPTION_WORDS = 14
 _FUNCTION_BUDGET = 22
 
 
@@ -79,16 +77,14 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
 
 
 def _caption(context: RegionContext, rng: random.Random) -> str:
-    if context.alone and context.image_captions and rng.random() < P_HUMAN_CAPTION:
-        human = _human_caption(rng.choice(context.image_captions))
-        if len(human.split()) <= _MAX_CAPTION_WORDS:
-            return human
+    if context.captions:
+        return rng.choice(context.captions)
     noun = _coloured(context)
-    phrases = _phrases(context)
-    worn = [n for n in context.neighbours if n.relation == "wearing"]
+    worn = tuple(n for n in context.neighbours if n.relation == "wearing")
+    phrases = _phrases(replace(context, neighbours=worn or context.neighbours[:1]))
     if worn or (phrases and (context.is_main or rng.random() < 0.6)):
         return f"{noun} {phrases[0]}"
-    if context.is_main:
+    if context.is_main or context.position == "center":
         return noun
     return f"{noun} {_position(context)}"
 
@@ -111,22 +107,9 @@ def _describe(context: RegionContext, rng: random.Random) -> str:
     if split:
         mostly, some = context.colours
         sentences.append(f"{subject} {be} mostly {mostly} with some {some}")
-    clauses = _clauses(context)
-    size = "" if context.is_main else f"{cover} {_share(context)} of the image"
-    if clauses or size:
-        sentences.append(f"{subject} " + join_words([c for c in (*clauses[:2], size) if c]))
-    extra = _extra_sentence(context, rng)
-    return _text([*sentences, *extra])
-
-
-def _extra_sentence(context: RegionContext, rng: random.Random) -> list[str]:
-    if context.image_captions and rng.random() < P_SCENE:
-        return ["The scene: " + _human_caption(rng.choice(context.image_captions))]
-    entry = context.entry
-    if entry is None or not entry.look:
-        return []
-    label = context.label
-    return [f"{_pronoun(label)} {_be(label)} typically {entry.look}"]
+    size = f"{cover} {_share(context)} of the image"
+    sentences.append(f"{subject} " + join_words([*_clauses(context)[:2], size]))
+    return _text(sentences)
 
 
 def _place(context: RegionContext, of_image: str) -> str:
@@ -182,14 +165,6 @@ def _grouped(context: RegionContext) -> dict[str, list[str]]:
         noun = noun_phrase(neighbour.label, another=another)
         groups.setdefault(neighbour.relation, []).append(noun)
     return groups
-
-
-def _human_caption(text: str) -> str:
-    text = " ".join(text.split()).rstrip(" .")
-    text = trim_words(text, 20) if len(text.split()) > 20 else text
-    return (
-        text.lower() if text[:2].isupper() and text[1:2].isalpha() else text[:1].lower() + text[1:]
-    )
 
 
 def _adds(definition: str, function: str) -> bool:

@@ -7,6 +7,7 @@ no human captions in Chinese, so none are used.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from perceive_anything.data.context import RegionContext
 from perceive_anything.data.grammar import display_name, display_name_zh, is_person, normalise
@@ -54,13 +55,14 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
 
 
 def _caption(context: RegionContext, rng: random.Random) -> str:
-    worn = any(n.relation == "wearing" for n in context.neighbours)
-    modifiers = _relations(context, "modifier_zh")
+    worn = tuple(n for n in context.neighbours if n.relation == "wearing")
+    nearest = replace(context, neighbours=context.neighbours if worn else context.neighbours[:1])
+    modifiers = _relations(nearest, "modifier_zh")
     if worn:
         return "、".join(m.removesuffix("的") for m in modifiers[:2]) + "的" + _name(context)
     if modifiers and (context.is_main or rng.random() < 0.6):
         return modifiers[0] + _coloured(context, after=True)
-    if context.is_main:
+    if context.is_main or context.position == "center":
         return _coloured(context)
     return f"图像{_position(context)}的{_coloured(context, after=True)}"
 

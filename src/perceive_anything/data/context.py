@@ -13,7 +13,8 @@ import numpy as np
 
 from perceive_anything.data.colours import colour_shares, name_colours
 from perceive_anything.data.grammar import is_person, normalise
-from perceive_anything.data.knowledge import COLOURS, knowledge, knowledge_set
+from perceive_anything.data.human_captions import own_captions
+from perceive_anything.data.knowledge import COLOURS, knowledge_set
 from perceive_anything.data.lexicon import Entry, Lexicon, source_key
 from perceive_anything.data.schema import ImageRecord, RegionRecord
 
@@ -57,8 +58,7 @@ class RegionContext:
         colours: At most two basic colours, or ("colorful",).
         area_share: Share of the image that the region covers, 0..1.
         neighbours: Nearest other regions, the nearest first.
-        image_captions: Human captions of the image that mention the region.
-        alone: Whether it is the only region of its name and a main part of the image.
+        captions: What people wrote of it, see `own_captions`.
     """
 
     label: str
@@ -69,8 +69,7 @@ class RegionContext:
     colours: tuple[str, ...]
     area_share: float
     neighbours: tuple[Neighbour, ...] = ()
-    image_captions: tuple[str, ...] = ()
-    alone: bool = False
+    captions: tuple[str, ...] = ()
 
     @property
     def is_main(self) -> bool:
@@ -109,7 +108,6 @@ def make_context(
     x1, y1, x2, y2 = region.box_xyxy
     share = (x2 - x1) * (y2 - y1) / (width * height) if mask is None else float(mask.mean())
     entry = lexicon.find(region.label, record.source)
-    same = sum(other.label == region.label for other in record.regions)
     return RegionContext(
         label=region.label.split(" / ")[0],
         label_zh=lexicon.name_zh(region.label, record.source, region.label_zh),
@@ -119,8 +117,7 @@ def make_context(
         colours=_colours(region, mask, image, record.size_wh, record.source),
         area_share=min(1.0, share),
         neighbours=_neighbours(record, region, lexicon),
-        image_captions=_mentions(record.captions, region.label, entry),
-        alone=same == 1 and share >= 0.08,
+        captions=own_captions(record, region, entry),
     )
 
 
@@ -183,14 +180,6 @@ def _border(image: np.ndarray) -> np.ndarray:
     rim = max(1, round(0.08 * min(image.shape[:2])))
     sides = (image[:rim], image[-rim:], image[rim:-rim, :rim], image[rim:-rim, -rim:])
     return np.concatenate([side.reshape(-1, 3) for side in sides])
-
-
-def _mentions(captions: tuple[str, ...], label: str, entry: Entry | None) -> tuple[str, ...]:
-    if not captions:
-        return ()
-    names = {label, *knowledge()["mentions"].get(label, ()), *(entry.synonyms if entry else ())}
-    pattern = re.compile(r"\b(" + "|".join(re.escape(n) for n in names) + r")(s|es)?\b", re.I)
-    return tuple(" ".join(c.split()) for c in captions if pattern.search(c))
 
 
 def _neighbours(

@@ -14,7 +14,6 @@ __all__ = [
     "definition_of",
     "display_name",
     "display_name_zh",
-    "first_sentence",
     "is_person",
     "is_plural",
     "is_uncountable",
@@ -163,11 +162,6 @@ def normalise(name: str) -> str:
 def join_words(words: list[str], last: str = " and ") -> str:
     """Join as in a sentence: "a, b and c"."""
     return ", ".join(words[:-1]) + last + words[-1] if len(words) > 1 else "".join(words)
-
-
-def first_sentence(text: str) -> str:
-    """The first sentence without its full stop."""
-    return re.split(r"(?<=[a-z)])\.\s+(?=[A-Z])", text.strip())[0].rstrip(". ")
 
 
 def trim_words(text: str, limit: int) -> str:

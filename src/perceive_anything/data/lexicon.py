@@ -16,11 +16,9 @@ from typing import Any
 from perceive_anything.data.grammar import (
     definition_of,
     display_name,
-    first_sentence,
     is_plural,
     is_uncountable,
     normalise,
-    trim_words,
 )
 from perceive_anything.data.knowledge import knowledge
 from perceive_anything.data.packs import read_pack
@@ -35,7 +33,6 @@ _SOURCE_WORDS = {
     "coco": "coco", "clothing": "ccp", "ccp": "ccp", "caltech": "caltech101", "grocery": "grocery",
     "imagenet": "imagenet", "emoji": "emoji", "stuff": "stuff",
 }  # fmt: skip
-_MAX_LOOK_WORDS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,6 @@ class Entry:
         description: Visual description, unchanged; "" where there is none.
         wnid: WordNet id of exactly this concept, "" where unknown or broader.
         definition: Predicate of an English definition: "a feline mammal with thick soft fur".
-        look: Short visual description without full stop, "" where there is none.
         category: First broader word that has a Chinese name, "" where there is none.
         category_zh: Its Chinese name.
         function_en: What it is for or does, starting with a verb: "is used to sit on".
@@ -68,7 +64,6 @@ class Entry:
     description: str = ""
     wnid: str = ""
     definition: str = ""
-    look: str = ""
     category: str = ""
     category_zh: str = ""
     function_en: str = ""
@@ -270,7 +265,6 @@ def _entry(row: Mapping[str, Any], source: str) -> Entry:
         synonyms=tuple(row.get("synonyms", ())),
         description=row.get("description", ""),
         wnid="" if broader else row.get("wnid", ""),
-        look="" if coarse else _look(label, row.get("description", "")),
     )
     return replace(_with_category(entry), definition=_definition(entry, coarse))
 
@@ -298,18 +292,6 @@ def _with_category(entry: Entry) -> Entry:
         function_en=function[0] if function else "",
         function_zh=function[1] if function else "",
     )
-
-
-def _look(label: str, description: str) -> str:
-    """A short predicate of how it looks ("a dark, stocky waterbird"), "" where none can be cut."""
-    sentence = first_sentence(re.sub(r"\([^)]*\)", "", description)).replace("—", ", ")
-    match = re.match(r"^(?:(?:An?|The) )?[\w' -]{1,40}? (?:is|are) (an? .+)$", sentence)
-    if match:
-        sentence = match[1]
-    if not re.match(r"^an? ", sentence, re.IGNORECASE):
-        return ""
-    short = trim_words(re.sub(r"\s+", " ", sentence), _MAX_LOOK_WORDS)
-    return short[0].lower() + short[1:]
 
 
 def _emoji_entries(pack: Path, lexicon: Lexicon) -> list[Entry]:

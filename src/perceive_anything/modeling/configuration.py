@@ -97,6 +97,8 @@ class PamConfig(PreTrainedConfig):
         label_guidance: How much likelier (added to logits) an English label that is not in doubt
             makes its own words in the region's other texts until they name it, see `LabelGuide`; 0,
             as for released checkpoints, leaves each text to itself.
+        label_names: Other words that texts may call a label by, which then are as good as it: a
+            person is named by "a man".
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
             predicted IoU times stability, times the squared shares of it in the box and of the
             clicks that it obeys, is highest; False: with that of token 0, as the released models.
@@ -139,6 +141,7 @@ class PamConfig(PreTrainedConfig):
     label_threshold: float | None = None
     label_spelling: float = 0.0
     label_guidance: float = 0.0
+    label_names: dict[str, list[str]] | None = None
     choose_mask: bool = False
     min_mask_part: float = 0.0
     look_closer_below: float = 0.0

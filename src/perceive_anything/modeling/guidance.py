@@ -97,8 +97,8 @@ class LabelGuide(LogitsProcessor):
         return self.names[int(self.regions_N[row])]
 
     def _begun(self, row: int, written: Sequence[int]) -> list[int]:
-        """The token that a text's unfinished label goes on with, if there is one."""
-        tokens = (name.following(written) for name in self._names(row))
+        """The tokens that a text's unfinished label may go on with, if it has one."""
+        tokens = {name.following(written) for name in self._names(row)}
         return [token for token in tokens if token is not None]
 
     def _helped(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -108,17 +108,16 @@ class LabelGuide(LogitsProcessor):
             if any(name.stands_in(written) for name in names):
                 continue
             if begun := self._begun(row, written):
-                scores[row, begun[0]] += ENDING * self.weight
+                scores[row, begun] += ENDING * self.weight
                 continue
-            for name in names:
-                if not (name.leads and written):
-                    scores[row, name.ids[0]] += self.weight
+            first = {name.ids[0] for name in names if not (name.leads and written)}
+            scores[row, list(first)] += self.weight
         return scores
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """One way to write a label.
+    """One way to write a label, or another word for it.
 
     Attributes:
         ids: Its tokens.
@@ -142,14 +141,16 @@ class Spelling:
         return None
 
 
-def spellings(label: str, tokenizer: PreTrainedTokenizerBase) -> tuple[Spelling, ...]:
-    """How an English label may stand in a text: behind a space, or first, capital or not.
+def spellings(names: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> tuple[Spelling, ...]:
+    """How English names may stand in a text: behind a space, or first, capital or not.
 
     Args:
-        label: Its words.
+        names: A label, and the other words for it.
         tokenizer: Of the language model.
     """
-    ways = {f" {label}": False, label: True, label[:1].upper() + label[1:]: True}
+    ways: dict[str, bool] = {}
+    for name in names:
+        ways |= {f" {name}": False, name: True, name[:1].upper() + name[1:]: True}
     return tuple(
         Spelling(tuple(tokenizer(text, add_special_tokens=False).input_ids), leads)
         for text, leads in ways.items()
@@ -170,8 +171,9 @@ def label_guide(
     labels: Iterable[WrittenAnswer], config: PamConfig, tokenizer: PreTrainedTokenizerBase
 ) -> LabelGuide:
     """The guide of texts, one label a region; what is in doubt guides nothing."""
+    others = config.label_names or {}
     names = [
-        spellings(text, tokenizer)
+        spellings((text, *others.get(text, ())), tokenizer)
         if label.is_sure(config) and (text := tokenizer.decode(label.ids).strip())
         else ()
         for label in labels

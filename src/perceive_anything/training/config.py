@@ -60,8 +60,12 @@ class LanguageConfig(StageConfig):
         label_weight: How much a label's token counts beside one of the other texts.
         label_rows: Further regions a step of which only the label is asked, and which the language
             model reads without their image rows.
+        definitions: Ask of these also what such a thing is: the first sentence of an explanation.
         named: Share of the regions that are taken for one of any class of the trunk, so that the
             language model learns to read its names.
+        sayings: Ask of these also so many captions, by people and of others of that name.
+        captioned: Further regions a step that people wrote captions of; only these are asked.
+        caption_weight: How much a token of these captions counts.
         left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.
@@ -75,7 +79,11 @@ class LanguageConfig(StageConfig):
     both_labels: bool = False
     label_weight: float = 1.0
     label_rows: int = 0
+    definitions: bool = False
     named: float = 0.0
+    sayings: int = 0
+    captioned: int = 0
+    caption_weight: float = 1.0
     left_out: tuple[str, ...] = ()
     mixed: float = 0.0
 

@@ -22,10 +22,11 @@ from perceive_anything.errors import DataError
 from perceive_anything.modeling.segmenter import ImageFeatures
 from perceive_anything.pipeline import Perceiver
 from perceive_anything.results import Region
-from perceive_anything.training.config import FinetuneRecipe
+from perceive_anything.training.config import FinetuneRecipe, LanguageConfig
 from perceive_anything.training.export import save_model
 from perceive_anything.training.initialise import ALIGNMENT_PARTS, freeze_all_but
-from perceive_anything.training.language import LanguageSampler, LanguageStage
+from perceive_anything.training.language import LanguageStage
+from perceive_anything.training.language_sampler import LanguageSampler
 from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
 from perceive_anything.training.lora import add_lora
 from perceive_anything.training.record import claim_folder
@@ -84,8 +85,8 @@ def finetune(
     freeze_all_but(model, (*ALIGNMENT_PARTS, *(() if recipe.lora else ("language_model",))))
     merge = add_lora(model.language_model, recipe.lora) if recipe.lora else lambda: None
     sampler = LanguageSampler(
-        regions, _write, pam.processor, num_regions=settings.rows,
-        num_tasks=settings.per_row, seed=recipe.seed, source_weights=_even_weights(regions),
+        regions, _write, pam.processor, LanguageConfig(**settings.model_dump()), seed=recipe.seed,
+        source_weights=_even_weights(regions),
         zh_share=ZH_SHARE * sum(r.region.label_zh is not None for r in regions) / len(regions),
     )  # fmt: skip
     stage = LanguageStage(model, pam.processor, tapped, sampler, recipe.spelling)

@@ -17,6 +17,7 @@ from perceive_anything.data.schema import ClipRecord, ImageRecord, RegionRecord
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor, clip_frames
 from perceive_anything.modeling.segmenter import PromptTensors, RegionFeatures
+from perceive_anything.training.branches import Branch, answer_branch, pack_branches
 from perceive_anything.training.drawing import (
     CLIP_CLICKS,
     IMAGE_CLICKS,
@@ -26,12 +27,7 @@ from perceive_anything.training.drawing import (
     known_frames,
     on_frame,
 )
-from perceive_anything.training.language import (
-    Branch,
-    answer_branch,
-    answer_loss,
-    pack_branches,
-)
+from perceive_anything.training.language import answer_loss
 from perceive_anything.training.memory import follow_clips, frame_positions
 from perceive_anything.training.prompts import SimulatedPrompt, stack_prompts
 from perceive_anything.training.regions import make_region

@@ -1,10 +1,11 @@
 """The configuration of nano: PAM's classes at a size that any CPU carries.
 
-Knows sizes only.
+Knows sizes and words.
 """
 
 from __future__ import annotations
 
+from perceive_anything.data.knowledge import knowledge
 from perceive_anything.modeling import EfficientNetLiteConfig, PamConfig
 from perceive_anything.training.config import ModelConfig
 
@@ -98,6 +99,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         close_up_size=CLOSE_UP_SIZE,
         label_spelling=LABEL_SPELLING,
         label_guidance=LABEL_GUIDANCE,
+        label_names=knowledge()["mentions"],
         trunk_classes=IMAGENET_CLASSES if sizes.trunk_names else 0,
         min_mask_part=MIN_MASK_PART,
         look_closer_below=LOOK_CLOSER_BELOW,

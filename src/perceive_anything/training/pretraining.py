@@ -21,13 +21,13 @@ from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.modeling import PamForConditionalGeneration
 from perceive_anything.modeling.processing import PamProcessor
 from perceive_anything.tasks import TEXT_TASKS
-from perceive_anything.training.language import (
+from perceive_anything.training.branches import (
     Branch,
     PackedBranches,
-    answer_loss,
     make_branch,
     pack_branches,
 )
+from perceive_anything.training.language import answer_loss
 from perceive_anything.training.stage import Stage
 
 PLAIN_SHARE = 0.2

@@ -20,6 +20,7 @@ from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus
+from perceive_anything.data.human_captions import captions_of, own_captions
 from perceive_anything.data.lexicon import Entry, Lexicon
 from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
@@ -45,7 +46,8 @@ from perceive_anything.training.initialise import (
     start_memory,
     start_perceiver,
 )
-from perceive_anything.training.language import LanguageSampler, LanguageStage, spelled_labels
+from perceive_anything.training.language import LanguageStage, spelled_labels
+from perceive_anything.training.language_sampler import LanguageSampler
 from perceive_anything.training.loop import Report, make_accelerator, silent, train_stage
 from perceive_anything.training.memory import (
     IMAGE_REGIONS,
@@ -155,19 +157,28 @@ class Run:
 
     def pretrain(self) -> None:
         """The language model learns the words."""
-        captions = [
+        settings = self.recipe.pretraining
+        freeze_all_but(self.model, ("language_model",))
+        stage = PretrainingStage(
+            self.model, self.processor, self.lexicon, self.human_captions(),
+            num_rows=settings.rows, num_tasks=settings.per_row, seed=self.recipe.seed,
+        )  # fmt: skip
+        self.train("pretraining", stage, settings)
+
+    def human_captions(self) -> list[str]:
+        """Those of all pictures but the ones to validate with."""
+        return [
             " ".join(caption.split())
             for image_id, group in self.lexicon.captions.items()
             if not is_validation(image_id)
             for caption in group
         ]
-        settings = self.recipe.pretraining
-        freeze_all_but(self.model, ("language_model",))
-        stage = PretrainingStage(
-            self.model, self.processor, self.lexicon, captions,
-            num_rows=settings.rows, num_tasks=settings.per_row, seed=self.recipe.seed,
-        )  # fmt: skip
-        self.train("pretraining", stage, settings)
+
+    def sayings(self) -> dict[str, tuple[str, ...]]:
+        """What people wrote of things, by label of the regions."""
+        captions = self.human_captions()
+        labels = {one.region.label for one in self.regions if one.record.captions}
+        return {label: captions_of(label, self.lexicon.find(label), captions) for label in labels}
 
     def prepare(self) -> None:
         """Augmented views, and the frozen trunk's maps of every picture."""
@@ -255,9 +266,14 @@ class Run:
         if named != NO_CLASS:
             entry = self.classes[named]
             context = replace(
-                context, label=entry.label, label_zh=entry.label_zh, entry=entry, image_captions=()
+                context, label=entry.label, label_zh=entry.label_zh, entry=entry, captions=()
             )
         return compose_texts(context, rng, language)
+
+    def has_caption(self, region: TrainingRegion) -> bool:
+        """Whether people wrote a caption that is one of the region."""
+        entry = self.lexicon.find(region.region.label, region.record.source)
+        return bool(own_captions(region.record, region.region, entry))
 
     def tap(self) -> None:
         """SAM 2, which no longer changes, sees every region once."""
@@ -289,16 +305,12 @@ class Run:
             self.regions,
             self.write_texts,
             self.processor,
-            num_regions=settings.rows,
-            num_tasks=settings.per_row,
+            settings,
             seed=self.recipe.seed,
             source_weights={item.source: item.weight for item in self.recipe.sources},
-            left_out=settings.left_out,
             num_classes=len(self.classes),
-            named=settings.named,
-            both_labels=settings.both_labels,
-            num_labels=settings.label_rows,
-            label_weight=settings.label_weight,
+            captioned=[row for row, one in enumerate(self.regions) if self.has_caption(one)],
+            sayings=self.sayings() if settings.sayings else {},
         )
         fixed = () if settings.perceiver else ROW_PARTS
         learning = tuple(part for part in parts if part not in fixed)
