@@ -56,6 +56,7 @@ def tokens_of(model, processor, rows, tasks, *args):
         (0, {}, {}, 0.0, 0.0),
         (1, {"num_attention_heads": 4, "num_key_value_heads": 2}, {}, 0.5, 3.0),
         (2, {}, {"repetition_penalty": 1.3}, 0.5, 0.0),
+        (4, {}, {"suppress_tokens": list(range(0, 300, 2))}, 0.5, 3.0),
         (3, {"tie_word_embeddings": False}, {"min_new_tokens": 6}, 0.0, 3.0),
     ],
 )
@@ -97,7 +98,7 @@ def test_a_region_is_read_once_and_ended_rows_leave(processor, monkeypatch):
         "perceive_anything.modeling.answers.generation_settings",
         lambda *_: SimpleNamespace(
             eos_token_id=[SIZES.vocab_size], max_new_tokens=next(limits), repetition_penalty=None,
-            min_new_tokens=None, do_sample=False,
+            suppress_tokens=None, min_new_tokens=None, do_sample=False,
         ),
     )  # fmt: skip
     ids = tokens_of(model, processor, torch.randn(3, 21, SIZES.text_width), TEXT_TASKS, "en")

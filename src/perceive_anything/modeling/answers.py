@@ -20,6 +20,7 @@ from transformers import (
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
 )
@@ -254,6 +255,8 @@ def _processors(
                 0, settings.min_new_tokens, settings.eos_token_id, device=device
             )
         )
+    if settings.suppress_tokens:
+        made.append(SuppressTokensLogitsProcessor(settings.suppress_tokens, device=device))
     made += [saying for saying in sayings if saying is not None]
     if settings.do_sample:
         made.append(TemperatureLogitsWarper(settings.temperature))

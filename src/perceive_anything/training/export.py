@@ -34,4 +34,5 @@ def save_model(
         raise OverflowError("a weight does not fit float16")
     model.config.dtype = torch.float16
     model.save_pretrained(folder, state_dict=half)
+    model.language_model.generation_config.to_json_file(folder / "generation_config.json")
     processor.save_pretrained(folder)

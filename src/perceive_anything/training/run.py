@@ -263,6 +263,8 @@ class Run:
             image = region.record.load()
             self.contexts[key] = make_context(region.record, region.region, image, self.lexicon)
         context = self.contexts[key]
+        if not self.recipe.finetuning.captioned:  # a few of them teach neither kind of caption
+            context = replace(context, captions=())
         if named != NO_CLASS:
             entry = self.classes[named]
             context = replace(
