@@ -13,6 +13,7 @@ import perceive_anything as pa
 from perceive_anything.assets import NANO
 from perceive_anything.masks import decode_rle, mask_iou
 from perceive_anything.tasks import TASK_FIELD
+from perceive_anything.training.export import save_model
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "nano.json").read_text("utf-8"))
 
@@ -20,6 +21,14 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "nano.json").read_text("
 @pytest.fixture(scope="module")
 def pam():
     return pa.Perceiver.from_pretrained()
+
+
+def test_it_does_not_begin_to_make_up_looks_and_neither_do_its_children(pam, tmp_path):
+    (word,) = pam.model.language_model.generation_config.suppress_tokens
+    assert pam.processor.tokenizer.decode(word) == " typically"
+    save_model(pam.model, pam.processor, tmp_path)
+    again = pa.Perceiver.from_pretrained(tmp_path).model
+    assert again.language_model.generation_config.suppress_tokens == [word]
 
 
 def prompt_of(case):
