@@ -272,10 +272,15 @@ class Run:
             )
         return compose_texts(context, rng, language)
 
-    def has_caption(self, region: TrainingRegion) -> bool:
-        """Whether people wrote a caption that is one of the region."""
-        entry = self.lexicon.find(region.region.label, region.record.source)
-        return bool(own_captions(region.record, region.region, entry))
+    def captioned_rows(self) -> list[int]:
+        """The regions that people wrote captions of."""
+        return [
+            row
+            for row, one in enumerate(self.regions)
+            if own_captions(
+                one.record, one.region, self.lexicon.find(one.region.label, one.record.source)
+            )
+        ]
 
     def tap(self) -> None:
         """SAM 2, which no longer changes, sees every region once."""
@@ -311,7 +316,7 @@ class Run:
             seed=self.recipe.seed,
             source_weights={item.source: item.weight for item in self.recipe.sources},
             num_classes=len(self.classes),
-            captioned=[row for row, one in enumerate(self.regions) if self.has_caption(one)],
+            captioned=self.captioned_rows() if settings.captioned else (),
             sayings=self.sayings() if settings.sayings else {},
         )
         fixed = () if settings.perceiver else ROW_PARTS
