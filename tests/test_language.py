@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from perceive_anything.data.schema import RegionRecord
@@ -9,7 +10,12 @@ from perceive_anything.modeling.segmenter import SeenRegions
 from perceive_anything.modeling.trunk_names import NO_CLASS
 from perceive_anything.training.branches import Branch, pack_branches
 from perceive_anything.training.config import LanguageConfig
-from perceive_anything.training.language import drop_parts, mix_rows
+from perceive_anything.training.language import (
+    LanguageStage,
+    answer_loss,
+    drop_parts,
+    mix_rows,
+)
 from perceive_anything.training.language_sampler import LanguageSampler
 from perceive_anything.training.regions import TrainingRegion
 
@@ -41,6 +47,30 @@ def test_half_of_the_rows_get_a_little_of_others():
     assert torch.allclose(mixed.sum(-1), torch.ones(200, 1))
     assert own.min() >= 0.6
     assert 70 < (own < 1).sum() < 130
+
+
+def test_versions_of_a_region_are_mixed_alike():
+    torch.manual_seed(0)
+    stage = SimpleNamespace(num_semantic=2, mixed=0.4)
+    rows = torch.randn(30, 6, 4)
+    mixed, doubled = LanguageStage.mixed_alike(stage, [rows, 2 * rows])
+    assert torch.allclose(2 * mixed, doubled)
+    changed = (mixed != rows).any(2)
+    assert changed.sum(0).tolist() == [0, 0, 0, changed[:, 3].sum(), changed[:, 3].sum(), 0]
+    assert 5 < changed[:, 3].sum() < 25
+
+
+def test_only_labels_stay_near_what_a_teacher_says():
+    label, text = Branch([5, 6], 1, is_label=True), Branch([5, 7], 1)
+    packed = pack_branches([[label, text]], 3)
+    taught = torch.randn(2, 9, generator=torch.Generator().manual_seed(0))
+    logits = taught.clone().requires_grad_()
+    answer_loss(logits, packed, taught, held=1.0).backward()
+    assert logits.grad[0].abs().max() < 1e-6
+    assert logits.grad[1].abs().max() > 0.1
+    losses = [answer_loss(logits, packed, taught, held).item() for held in (0.0, 0.5, 1.0)]
+    assert losses[0] == answer_loss(logits, packed).item()
+    assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2)
 
 
 def test_positions_go_on_behind_what_is_left_out():

@@ -19,11 +19,19 @@ IGNORE = -100
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One task of one region: the ids behind the visual rows and which of them are the answer."""
+    """One task of one region: the ids behind the visual rows and which of them are the answer.
+
+    Attributes:
+        ids: Question and answer.
+        num_question: How many of them ask.
+        weight: How much each token of the answer counts.
+        is_label: Whether the answer is the region's label.
+    """
 
     ids: list[int]
     num_question: int
     weight: float = 1.0
+    is_label: bool = False
 
 
 def make_branch(processor: PamProcessor, task: str, language: str, answer: str) -> Branch:
@@ -54,6 +62,7 @@ class PackedBranches:
         position_ids: (R, P + T); every branch starts at P.
         mask: (R, 1, P + T, P + T) bool, True where attention is allowed.
         weights: (R, T) how much each prediction counts.
+        of_label: (R, T) bool, predictions of labels.
     """
 
     ids: Tensor
@@ -61,6 +70,7 @@ class PackedBranches:
     position_ids: Tensor
     mask: Tensor
     weights: Tensor
+    of_label: Tensor
 
 
 def pack_branches(
@@ -80,6 +90,7 @@ def pack_branches(
     targets = torch.full((num_rows, longest), IGNORE)
     positions = torch.arange(total).repeat(num_rows, 1)
     weights = torch.ones(num_rows, longest)
+    of_label = torch.zeros(num_rows, longest, dtype=torch.bool)
     owner = torch.full((num_rows, total), -1)
     owner[:, :num_prefix] = 0
     for row, branches in enumerate(rows):
@@ -95,9 +106,10 @@ def pack_branches(
             )
             owner[row, num_prefix + start : num_prefix + end] = number
             weights[row, start:end] = branch.weight
+            of_label[row, start:end] = branch.is_label
             start = end
     causal = torch.ones(total, total, dtype=torch.bool).tril()
     same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == 0)
     place, count = left_out
     positions[:, place:] += count
-    return PackedBranches(ids, targets, positions, (same & causal)[:, None], weights)
+    return PackedBranches(ids, targets, positions, (same & causal)[:, None], weights, of_label)

@@ -69,6 +69,8 @@ class LanguageConfig(StageConfig):
         left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.
+        held: How much of what a label is taught is what the model that the run started from says of
+            the same rows, the rest being the annotated label; other texts may change beside it.
     """
 
     perceiver: bool = True
@@ -86,6 +88,7 @@ class LanguageConfig(StageConfig):
     caption_weight: float = 1.0
     left_out: tuple[str, ...] = ()
     mixed: float = 0.0
+    held: float = 0.0
 
 
 class ModelConfig(Settings):

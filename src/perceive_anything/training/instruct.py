@@ -27,7 +27,7 @@ from perceive_anything.training.drawing import (
     known_frames,
     on_frame,
 )
-from perceive_anything.training.language import answer_loss
+from perceive_anything.training.language import answer_logits, answer_loss
 from perceive_anything.training.memory import follow_clips, frame_positions
 from perceive_anything.training.prompts import SimulatedPrompt, stack_prompts
 from perceive_anything.training.regions import make_region
@@ -130,7 +130,7 @@ class InstructStage(Stage[InstructBatch]):
         head = self.model.get_input_embeddings()(self.head_ids)
         prefix = torch.cat([head.expand(len(visual), -1, -1), visual], 1)
         packed = to_device(pack_branches(batch.branches, prefix.shape[1]), prefix.device)
-        return {"text": answer_loss(self.model, prefix, packed)}
+        return {"text": answer_loss(answer_logits(self.model, prefix, packed), packed)}
 
     def _picture_rows(self, batch: InstructBatch) -> Tensor:
         with torch.no_grad():

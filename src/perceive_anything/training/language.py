@@ -24,10 +24,10 @@ from perceive_anything.training.tapped import TappedCache
 LABELS = 0.5
 
 
-def answer_loss(
+def answer_logits(
     model: PamForConditionalGeneration, prefix_RPD: Tensor, packed: PackedBranches
 ) -> Tensor:
-    """Weighted mean cross entropy of the answers; logits are made only where one is predicted."""
+    """Logits (N, V) of the answers' tokens; none are made where nothing is predicted."""
     language_model = model.language_model
     texts = model.get_input_embeddings()(packed.ids)
     hidden = language_model.model(
@@ -36,9 +36,26 @@ def answer_loss(
         position_ids=packed.position_ids,
         use_cache=False,
     ).last_hidden_state[:, prefix_RPD.shape[1] :]
+    return language_model.lm_head(hidden[packed.targets != IGNORE])
+
+
+def answer_loss(
+    logits_NV: Tensor, packed: PackedBranches, taught_NV: Tensor | None = None, held: float = 0.0
+) -> Tensor:
+    """Weighted mean cross entropy of the answers.
+
+    Args:
+        logits_NV: From `answer_logits`.
+        packed: The answers.
+        taught_NV: The logits of a model that labels are to stay near.
+        held: How much of what labels are taught is what that model says of them.
+    """
     wanted = packed.targets != IGNORE
-    logits, weights = language_model.lm_head(hidden[wanted]), packed.weights[wanted]
-    losses = F.cross_entropy(logits, packed.targets[wanted], reduction="none")
+    losses = F.cross_entropy(logits_NV, packed.targets[wanted], reduction="none")
+    if taught_NV is not None:
+        beside = F.cross_entropy(logits_NV, taught_NV.softmax(1), reduction="none")
+        losses = torch.lerp(losses, beside, held * packed.of_label[wanted].to(losses.dtype))
+    weights = packed.weights[wanted]
     return (losses * weights).sum() / weights.sum()
 
 
@@ -94,6 +111,8 @@ class LanguageStage(Stage[LanguageBatch]):
         smoothing: Share of the spelled label that is spread over all tokens.
         dropped: Share of the tapped tensors that is left out, see `drop_parts`.
         mixed: Largest share of another region's semantic rows, see `mix_rows`.
+        teacher: A copy of the model as it was before; labels stay near what it says.
+        held: How near, see `answer_loss`.
     """
 
     def __init__(
@@ -106,10 +125,13 @@ class LanguageStage(Stage[LanguageBatch]):
         smoothing: float = 0.0,
         dropped: float = 0.0,
         mixed: float = 0.0,
+        teacher: PamForConditionalGeneration | None = None,
+        held: float = 0.0,
     ) -> None:
         super().__init__()
         self.model, self.tapped, self.sampler, self.spelling = model, tapped, sampler, spelling
         self.smoothing, self.dropped, self.mixed = smoothing, dropped, mixed
+        self.teacher, self.held = teacher, held
         self.seed = sampler.seed
         self.head_ids = nn.Buffer(torch.tensor(processor.head_ids()), persistent=False)
         self.spelled = spelled_labels(
@@ -146,20 +168,58 @@ class LanguageStage(Stage[LanguageBatch]):
         if self.spelling:
             loss = self.spelling_loss(semantic, batch.spelled)
             terms["spelling"] = self.spelling * loss
-        if batch.packed is not None:
-            visual = self.model.with_names(visual, batch.seen, batch.classes)
-            semantic, rest = visual[:, -1 - self.num_semantic : -1], visual[:, -1:]
-            if self.mixed:
-                semantic = mix_rows(semantic, self.mixed)
-            image = visual[:, : -1 - self.num_semantic]
-            head = self.model.get_input_embeddings()(self.head_ids).expand(len(visual), -1, -1)
-            split = len(batch.packed.ids)
-            prefix = torch.cat([head, image, semantic, rest], 1)[:split]
-            terms["text"] = answer_loss(self.model, prefix, batch.packed)
-            if batch.labels is not None:
-                short = torch.cat([head, image[:, -1:], semantic, rest], 1)[split:]
-                terms["labels"] = LABELS * answer_loss(self.model, short, batch.labels)
+        if batch.packed is None:
+            return terms
+        rows = [self.model.with_names(visual, batch.seen, batch.classes)]
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher.rows_of(seen)
+                rows.append(self.teacher.with_names(taught, batch.seen, batch.classes))
+        return terms | self.text_losses(self.mixed_alike(rows), batch.packed, batch.labels)
+
+    def mixed_alike(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Versions of the same regions' rows; those of each region get the same share of others."""
+        if not self.mixed:
+            return list(rows)
+        start = -1 - self.num_semantic
+        semantic = torch.cat([one[:, start:-1] for one in rows], 1)
+        parts = mix_rows(semantic, self.mixed).chunk(len(rows), 1)
+        return [
+            torch.cat([one[:, :start], part, one[:, -1:]], 1)
+            for one, part in zip(rows, parts, strict=True)
+        ]
+
+    def text_losses(
+        self, rows: Sequence[Tensor], packed: PackedBranches, labels: PackedBranches | None
+    ) -> dict[str, Tensor]:
+        """Losses of the first regions' answers, and of labels read without image rows.
+
+        Args:
+            rows: Of all regions, for the model and, where there is one, for the teacher.
+            packed: Answers of the first regions.
+            labels: Labels of the others.
+        """
+        split, short = len(packed.ids), -2 - self.num_semantic
+        terms = {"text": self.text_loss([one[:split] for one in rows], packed)}
+        if labels is not None:
+            terms["labels"] = LABELS * self.text_loss([one[split:, short:] for one in rows], labels)
         return terms
+
+    def text_loss(self, rows: Sequence[Tensor], packed: PackedBranches) -> Tensor:
+        """Loss of answers behind the header and rows."""
+        logits = self.logits(self.model, rows[0], packed)
+        if self.teacher is None:
+            return answer_loss(logits, packed)
+        with torch.no_grad():
+            taught = self.logits(self.teacher, rows[1], packed)
+        return answer_loss(logits, packed, taught, self.held)
+
+    def logits(
+        self, model: PamForConditionalGeneration, rows_RVD: Tensor, packed: PackedBranches
+    ) -> Tensor:
+        """What a model says of answers behind the header and rows."""
+        head = model.get_input_embeddings()(self.head_ids).expand(len(rows_RVD), -1, -1)
+        return answer_logits(model, torch.cat([head, rows_RVD], 1), packed)
 
     def spelling_loss(self, semantic_RSD: Tensor, label_RS: Tensor) -> Tensor:
         """Cross entropy of the label's tokens read off the semantic rows, one token a row.

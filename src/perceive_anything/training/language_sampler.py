@@ -141,10 +141,10 @@ class LanguageSampler:
             language = fixed or ("zh" if rng.random() < self.zh_share else "en")
             answer = self.write(region, rng, language, named).get(task)
             if answer:
-                weight = self.settings.label_weight if task == "recognize" else 1.0
-                branches.append(
-                    replace(make(self.processor, task, language, answer), weight=weight)
-                )
+                is_label = task == "recognize"
+                weight = self.settings.label_weight if is_label else 1.0
+                branch = make(self.processor, task, language, answer)
+                branches.append(replace(branch, weight=weight, is_label=is_label))
         return branches
 
 

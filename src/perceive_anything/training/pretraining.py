@@ -27,7 +27,7 @@ from perceive_anything.training.branches import (
     make_branch,
     pack_branches,
 )
-from perceive_anything.training.language import answer_loss
+from perceive_anything.training.language import answer_logits, answer_loss
 from perceive_anything.training.stage import Stage
 
 PLAIN_SHARE = 0.2
@@ -85,7 +85,7 @@ class PretrainingStage(Stage[WordsBatch]):
     def forward(self, batch: WordsBatch) -> dict[str, Tensor]:
         """Cross entropy of the answers."""
         embeds = self.model.get_input_embeddings()(batch.prefixes)
-        return {"text": answer_loss(self.model, embeds, batch.packed)}
+        return {"text": answer_loss(answer_logits(self.model, embeds, batch.packed), batch.packed)}
 
     def _row(self, rng: random.Random) -> tuple[list[int], list[Branch]]:
         """Prefix ids and branches of one made-up region, or of a few plain captions."""

@@ -308,6 +308,12 @@ class Run:
 
     def teach_language(self, name: str, settings: LanguageConfig, parts: tuple[str, ...]) -> None:
         """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
+        if settings.held and self.teacher is None:
+            raise ConfigError(
+                f"{name}.held is {settings.held}, but there are no labels to stay near.\n"
+                "  Set start_from to a finished model and alignment.steps to 0, or held to 0.",
+                code="bad_config",
+            )
         sampler = LanguageSampler(
             self.regions,
             self.write_texts,
@@ -325,6 +331,7 @@ class Run:
         stage = LanguageStage(
             self.model, self.processor, self.tapped, sampler,
             settings.spelling, settings.smoothing, settings.dropped, settings.mixed,
+            self.teacher if settings.held else None, settings.held,
         )  # fmt: skip
         self.train(name, stage, settings)
 
