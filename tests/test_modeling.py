@@ -1,5 +1,7 @@
 """The model on tiny random configurations: shapes, batching, saving, generating."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from perceive_anything.modeling import (
     PamForConditionalGeneration,
 )
 from perceive_anything.modeling.backbone import SamePaddedConv2d
+from perceive_anything.modeling.close_ups import mask_boxes
 from perceive_anything.modeling.generation import write_answers
 from perceive_anything.modeling.perceiver import pixel_shuffle_tokens
 from perceive_anything.modeling.processing import PamProcessor, restore_masks
@@ -20,6 +23,7 @@ from perceive_anything.modeling.segmenter import (
     best_mask,
     decode_regions,
     render_prompts,
+    with_boxes,
 )
 from perceive_anything.training.config import ModelConfig
 from perceive_anything.training.initialise import initialise
@@ -258,6 +262,34 @@ def test_only_models_that_choose_do_so_and_only_where_they_are_asked(model):
     best = best_mask(chosen.all_masks, chosen.iou, prompts).tolist()
     assert torch.equal(plain.score, plain.iou[:, 0])
     assert chosen.score.tolist() == [chosen.iou[0, best[0]].item(), chosen.iou[1, 0].item()]
+
+
+def test_clicks_alone_are_asked_again_with_the_box_of_what_they_found(model):
+    torch.manual_seed(0)
+    model = deepcopy(model)
+    model.sam.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(9)
+    points = torch.tensor([[[20.0, 20.0], [30.0, 40.0]]] * 3)
+    labels = torch.tensor([[1, -10], [2, 3], [-1, -10]])
+    prompts = PromptTensors(points, labels, torch.zeros(3, dtype=int))
+
+    def ask(prompts, **options):
+        return decode_regions(model.sam, features, prompts, render=True, choose=True, **options)
+
+    with torch.inference_mode():
+        features = model.encode_image(torch.randn(1, 3, SIDE, SIDE))
+        if not (ask(prompts).mask_logits[0] > 0).any():  # an untrained model may find nothing
+            for head in model.sam.mask_decoder.output_hypernetworks_mlps:
+                head.proj_out.weight.neg_()
+                head.proj_out.bias.neg_()
+        once, twice = ask(prompts), ask(prompts, twice=True)
+        click = prompts.rows(torch.tensor([0]), 1)
+        again = ask(with_boxes(click, mask_boxes(once.mask_logits[:1], SIDE)))
+    mean = (once.mask_logits[0] + again.mask_logits[0]) / 2
+    assert not torch.equal(mean, once.mask_logits[0])
+    torch.testing.assert_close(twice.mask_logits[0], mean)
+    assert twice.score[0] == (once.score[0] + again.score[0]) / 2
+    assert torch.equal(twice.mask_logits[1:], once.mask_logits[1:])
+    assert torch.equal(twice.embedding, once.embedding)
 
 
 def test_masks_are_restored_to_the_picture():

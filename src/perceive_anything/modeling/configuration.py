@@ -102,6 +102,8 @@ class PamConfig(PreTrainedConfig):
         choose_mask: Of the decoder's four masks for points or a box, answer with the one whose
             predicted IoU times stability, times the squared shares of it in the box and of the
             clicks that it obeys, is highest; False: with that of token 0, as the released models.
+        ask_clicks_twice: Ask clicks without a box again, with the box of what they found, and
+            answer with the mean of both masks' logits; False, as the released models.
         min_mask_part: Islands and holes of less than this share of a mask's area are removed and
             filled; 0 leaves masks as the decoder draws them, as the released models do.
         look_closer_below: A box in an image whose sides are below this share of the picture's gets
@@ -143,6 +145,7 @@ class PamConfig(PreTrainedConfig):
     label_guidance: float = 0.0
     label_names: dict[str, list[str]] | None = None
     choose_mask: bool = False
+    ask_clicks_twice: bool = False
     min_mask_part: float = 0.0
     look_closer_below: float = 0.0
     mask_refiner: list[int] | None = None

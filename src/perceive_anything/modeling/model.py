@@ -76,6 +76,7 @@ class PamForConditionalGeneration(PamPreTrainedModel):
             config.sam_config,
             render_prompts=config.render_prompts,
             choose_mask=config.choose_mask,
+            ask_clicks_twice=config.ask_clicks_twice,
             memory_selection=config.memory_selection,
             mask_refiner=config.mask_refiner,
             close_up_size=config.close_up_size,
@@ -110,11 +111,24 @@ class PamForConditionalGeneration(PamPreTrainedModel):
         """Normalised images (B, 3, S, S) -> SAM 2 features; the only costly step of an image."""
         return encode_images(self.sam, pixel_values)
 
-    def segment(self, features: ImageFeatures, prompts: PromptTensors) -> RegionFeatures:
-        """All prompts of a call as one batch -> masks and the tensors that the perceiver reads."""
+    def segment(
+        self, features: ImageFeatures, prompts: PromptTensors, *, once: bool = False
+    ) -> RegionFeatures:
+        """All prompts of a call as one batch -> masks and the tensors that the perceiver reads.
+
+        Args:
+            features: From `encode_image`.
+            prompts: Prompts of the regions.
+            once: Do not ask clicks again (`PamConfig.ask_clicks_twice`), where many are only tried.
+        """
         config = self.config
         return decode_regions(
-            self.sam, features, prompts, render=config.render_prompts, choose=config.choose_mask
+            self.sam,
+            features,
+            prompts,
+            render=config.render_prompts,
+            choose=config.choose_mask,
+            twice=config.ask_clicks_twice and not once,
         )
 
     def visual_rows(self, regions: RegionFeatures, *, dense: bool = True) -> Tensor:

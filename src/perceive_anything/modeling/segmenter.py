@@ -147,11 +147,9 @@ def decode_regions(
     *,
     render: bool,
     choose: bool,
+    twice: bool = False,
 ) -> RegionFeatures:
     """Prompts -> masks and tapped tensors, whatever the number of points of each row.
-
-    Rows with as many points go through the decoder together, so that a row's answer does not
-    depend on its neighbours in the batch.
 
     Args:
         sam: The SAM 2 part.
@@ -159,6 +157,62 @@ def decode_regions(
         prompts: Prompts of R regions.
         render: Draw points and boxes into the dense prompt too (`PamConfig.render_prompts`).
         choose: Answer with the best of the four masks (`PamConfig.choose_mask`).
+        twice: Ask again with the box of what clicks found (`PamConfig.ask_clicks_twice`).
+    """
+    found = _decode_rows(sam, features, prompts, render=render, choose=choose)
+    sure = (found.object_logit > 0) & (found.mask_logits > 0).flatten(1).any(1)
+    rows = (sure & _only_clicks(prompts)).nonzero()[:, 0]
+    if twice and len(rows):
+        first, some = found.rows(rows), prompts.rows(rows, prompts.labels.shape[1])
+        boxed = with_boxes(some, mask_boxes(first.mask_logits, sam.image_size))
+        with torch.no_grad():
+            again = _decode_rows(sam, features, boxed, render=render, choose=choose)
+        found = _with_mean_masks(found, rows, first, again)
+    return replace(found, close_ups=_close_ups(sam, features, prompts, found.mask_logits))
+
+
+def _only_clicks(prompts: PromptTensors) -> Tensor:
+    """Which regions have clicks and nothing else, (R,)."""
+    labels = prompts.labels
+    clicked = ((labels == 0) | (labels == 1)).any(1) & ~(labels >= BOX_LABELS[0]).any(1)
+    return clicked if prompts.masks is None else clicked & ~_has_mask(prompts).flatten()
+
+
+def with_boxes(prompts: PromptTensors, box_R4: Tensor) -> PromptTensors:
+    """Prompts of clicks with a box, x1, y1, x2, y2 in pixels of the model input, in front."""
+    corners = prompts.labels.new_tensor(BOX_LABELS).expand(len(box_R4), 2)
+    points = torch.cat([box_R4.view(-1, 2, 2).to(prompts.points), prompts.points], 1)
+    return replace(prompts, points=points, labels=torch.cat([corners, prompts.labels], 1))
+
+
+def _with_mean_masks(
+    found: RegionFeatures, rows: Tensor, first: RegionFeatures, again: RegionFeatures
+) -> RegionFeatures:
+    """What was found, in some rows with the mean of two answers where both see an object."""
+    seen = again.object_logit > 0
+    masks, scores = (
+        torch.where(seen.view(-1, *[1] * (a.dim() - 1)), (a + b) / 2, a)
+        for a, b in ((first.mask_logits, again.mask_logits), (first.score, again.score))
+    )
+    return replace(
+        found,
+        mask_logits=found.mask_logits.index_copy(0, rows, masks),
+        score=found.score.index_copy(0, rows, scores),
+    )
+
+
+def _decode_rows(
+    sam: Sam2VideoModel,
+    features: ImageFeatures,
+    prompts: PromptTensors,
+    *,
+    render: bool,
+    choose: bool,
+) -> RegionFeatures:
+    """Each row by itself, without close-ups.
+
+    Rows with as many points go through the decoder together, so that a row's answer does not
+    depend on its neighbours in the batch.
     """
     counts = (prompts.labels != PADDING_ROW).sum(1)
     order, parts = [], []
@@ -228,7 +282,6 @@ def _decode_equal(
         embedding=embedding,
         mask_tokens=tapped_tokens,
         score=iou[rows, answer],
-        close_ups=_close_ups(sam, features, prompts, mask_logits),
     )
 
 

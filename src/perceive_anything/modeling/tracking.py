@@ -68,6 +68,7 @@ class PamSam2VideoModel(Sam2VideoModel):
         config: A `Sam2VideoConfig`.
         render_prompts: See `PamConfig.render_prompts`.
         choose_mask: See `PamConfig.choose_mask`.
+        ask_clicks_twice: See `PamConfig.ask_clicks_twice`.
         mask_refiner: See `PamConfig.mask_refiner`.
         memory_selection: See `PamConfig.memory_selection`.
         close_up_size: See `PamConfig.close_up_size`.
@@ -79,12 +80,14 @@ class PamSam2VideoModel(Sam2VideoModel):
         *,
         render_prompts: bool = False,
         choose_mask: bool = False,
+        ask_clicks_twice: bool = False,
         mask_refiner: list[int] | None = None,
         memory_selection: bool = False,
         close_up_size: int = 0,
     ) -> None:
         super().__init__(config)
         self.render_prompts, self.choose_mask = render_prompts, choose_mask
+        self.ask_clicks_twice = ask_clicks_twice
         self.memory_selection, self.close_up_size = memory_selection, close_up_size
         width, masks = config.mask_decoder_config.hidden_size, self.mask_decoder.num_mask_tokens
         self.mask_refiner = MaskRefiner(mask_refiner, width, masks) if mask_refiner else None
@@ -125,7 +128,12 @@ class PamSam2VideoModel(Sam2VideoModel):
         pixels = self._pixels(inference_session, frame_idx, len(embedding))
         features = ImageFeatures(embedding, (fine, middle), pixels)
         region = decode_regions(
-            self, features, prompts, render=self.render_prompts, choose=self.choose_mask
+            self,
+            features,
+            prompts,
+            render=self.render_prompts,
+            choose=self.choose_mask,
+            twice=self.ask_clicks_twice,
         )
         return {
             "pred_masks": region.mask_logits[:, None],

@@ -227,7 +227,7 @@ class ImageSession:
         start = time.perf_counter()
         image = self._features if close_ups else replace(self._features, pixels=None)
         tensors = self._processor.prompt_tensors(prompts, [self.size_wh] * len(prompts))
-        features = self._model.segment(image, tensors.to(self._model.device))
+        features = self._model.segment(image, tensors.to(self._model.device), once=not close_ups)
         self.timing_s["segment"] += time.perf_counter() - start
         return features
 

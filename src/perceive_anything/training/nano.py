@@ -95,6 +95,7 @@ def nano_config(sizes: ModelConfig) -> PamConfig:
         video_captions=False,
         mask_generation=MASK_GENERATION,
         choose_mask=True,
+        ask_clicks_twice=True,
         memory_selection=True,
         close_up_size=CLOSE_UP_SIZE,
         label_spelling=LABEL_SPELLING,

@@ -273,10 +273,10 @@ class SegmentationStage(Stage[SegmentationBatch]):
         fine_BCHW, seen = batch.fine_BCHW, batch.has_mask
         features = image_features(self.model, fine_BCHW)
         prompts = corrected_prompts(
-            partial(self.model.segment, features), batch.prompts, batch.target_RHW,
+            partial(self.model.segment, features, once=True), batch.prompts, batch.target_RHW,
             batch.rounds_R, CELL, random.Random(batch.chance),
         )  # fmt: skip
-        regions = self.model.segment(features, prompts)
+        regions = self.model.segment(features, prompts, once=True)
         terms = segmentation_loss(regions.rows(seen), batch.target_RHW[seen])
         if self.head is not None:
             head_maps = self.head.head_maps(fine_BCHW)[prompts.image_index]
@@ -284,6 +284,7 @@ class SegmentationStage(Stage[SegmentationBatch]):
             terms |= {name: 0.4 * term for name, term in meaning.items()}
         if self.teacher is not None:
             with torch.no_grad():
-                taught = self.teacher.segment(image_features(self.teacher, fine_BCHW), prompts)
+                theirs = image_features(self.teacher, fine_BCHW)
+                taught = self.teacher.segment(theirs, prompts, once=True)
             terms["tapped"] = TAPPED_WEIGHT * tapped_difference(regions, taught)
         return terms
