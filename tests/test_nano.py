@@ -1,6 +1,7 @@
 """The embedded model on photos that scikit-image ships, against stored answers."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_the_mask_covers_the_cat(pam):
 def test_the_cat_is_a_cat(pam):
     region = pam.image(data.chelsea()).perceive(pa.Box(*GOLDEN["cat_box"]))
     for text in (region.label, region.explanation, region.caption, region.description):
-        assert "cat" in text.split()
+        assert "cat" in re.findall(r"\w+", text)
 
 
 def test_a_list_answers_like_one_at_a_time(pam):
