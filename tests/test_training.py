@@ -37,7 +37,7 @@ from perceive_anything.training.loop import (
     parameter_groups,
     train_stage,
 )
-from perceive_anything.training.losses import dice_loss, mask_iou, pixel_loss
+from perceive_anything.training.losses import choice_loss, dice_loss, mask_iou, pixel_loss
 from perceive_anything.training.nano import nano_config
 from perceive_anything.training.prompts import (
     box_prompt,
@@ -57,6 +57,13 @@ from perceive_anything.training.stage import Stage
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "nano_cpu.yaml"
 DISC = np.hypot(*(np.mgrid[:80, :80] - 40)) < 15
+
+
+def test_a_wrong_choice_of_mask_costs_more_than_a_right_one():
+    iou = torch.tensor([[0.9, 0.2, 0.2, 0.1]])
+    right, wrong = (choice_loss(predicted, iou) for predicted in (iou, iou.flip(1)))
+    tie = choice_loss(torch.full((1, 4), 0.5), iou)
+    assert right < tie < wrong
 
 
 def test_clicks_lie_where_their_label_says():

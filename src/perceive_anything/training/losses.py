@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from perceive_anything.modeling.segmenter import RegionFeatures
 
+IOU_WEIGHT, CHOICE_WEIGHT = 2.0, 0.2
+CHOICE_SCALE = 0.1  # masks whose IoUs differ by less are as good as each other
+
 
 def pixel_loss(logits_RMHW: Tensor, target_RHW: Tensor) -> Tensor:
     """Mean cross entropy a mask, (R, M); targets may be soft.
@@ -37,6 +40,12 @@ def mask_iou(logits_RMHW: Tensor, target_RHW: Tensor) -> Tensor:
     return (predicted & target).sum((2, 3)) / union.clamp(min=1)
 
 
+def choice_loss(predicted_RM: Tensor, iou_RM: Tensor) -> Tensor:
+    """Cross entropy between two choices among a region's masks, by true and by predicted IoU."""
+    wanted = (iou_RM / CHOICE_SCALE).softmax(1)
+    return F.cross_entropy(predicted_RM / CHOICE_SCALE, wanted)
+
+
 def segmentation_loss(regions: RegionFeatures, target_RHW: Tensor) -> dict[str, Tensor]:
     """Terms of the loss, each a scalar.
 
@@ -50,6 +59,7 @@ def segmentation_loss(regions: RegionFeatures, target_RHW: Tensor) -> dict[str, 
     return {
         "mask": terms[:, 0].mean(),
         "multimask": terms[:, 1:].min(1).values.mean(),
-        "iou": F.mse_loss(regions.iou, iou),
+        "iou": IOU_WEIGHT * F.mse_loss(regions.iou, iou),
+        "choice": CHOICE_WEIGHT * choice_loss(regions.iou, iou),
         "object": F.binary_cross_entropy_with_logits(regions.object_logit, present),
     }

@@ -49,7 +49,7 @@ SEGMENTATION_PARTS = (
 REFINER_PARTS = ("sam.mask_refiner",)
 TRUNK_PARTS = tuple(f"{TRUNK_BLOCKS}{group}." for group in (2, 3, 4))  # strides 8 and 16
 TAPPED_WEIGHT = 2.0
-CORRECTED = 0.25
+CORRECTED = 0.4
 CELL = 4  # pixels of the model input a cell of a target
 
 
