@@ -1,15 +1,18 @@
 """What keeps the language stages from learning their pictures by heart."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from perceive_anything.config import load_config
 from perceive_anything.data.schema import RegionRecord
+from perceive_anything.errors import ConfigError
 from perceive_anything.modeling.segmenter import SeenRegions
 from perceive_anything.modeling.trunk_names import NO_CLASS
 from perceive_anything.training.branches import Branch, pack_branches
-from perceive_anything.training.config import LanguageConfig
+from perceive_anything.training.config import LanguageConfig, Recipe
 from perceive_anything.training.language import (
     LanguageStage,
     answer_loss,
@@ -20,6 +23,7 @@ from perceive_anything.training.language_sampler import LanguageSampler
 from perceive_anything.training.regions import TrainingRegion
 
 EOS = 0
+RECIPE = Path(__file__).parents[1] / "recipes" / "nano_cpu.yaml"
 
 
 def seen_regions(count, *means):
@@ -164,3 +168,17 @@ def test_sayings_are_captions_of_others_of_that_name():
     asked = answers(sampler.draw(0).branches[0])
     assert asked[:2] == [(1, "cup"), (2, "cup")]
     assert sorted(asked[2:]) == [(1, "a cup of tea"), (1, "a red cup")]
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["finetuning.held=0.8"],
+        ["finetuning.held=0.8", "start_from=nano"],
+        ["alignment.held=0.8", "start_from=nano", "alignment.steps=0"],
+    ],
+)
+def test_labels_are_held_only_to_a_finished_model(sets):
+    with pytest.raises(ConfigError, match="held"):
+        load_config(RECIPE, Recipe, sets)
+    load_config(RECIPE, Recipe, ["finetuning.held=0.8", "start_from=nano", "alignment.steps=0"])

@@ -6,7 +6,9 @@ Shape suffixes: B images, R regions (one row each), P points, C width, H W grid,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -126,6 +128,9 @@ class SeenRegions:
     close: Tensor | None = None
 
 
+Decode = Callable[[PromptTensors], RegionFeatures]
+
+
 def encode_images(sam: Sam2VideoModel, pixel_values: Tensor) -> ImageFeatures:
     """Normalised images (B, 3, S, S) -> features; each image needs this once."""
     pyramid = sam.vision_encoder(pixel_values).fpn_hidden_states
@@ -159,16 +164,25 @@ def decode_regions(
         choose: Answer with the best of the four masks (`PamConfig.choose_mask`).
         twice: Ask again with the box of what clicks found (`PamConfig.ask_clicks_twice`).
     """
-    found = _decode_rows(sam, features, prompts, render=render, choose=choose)
+    decode = partial(_decode_equal, sam, features, render=render, choose=choose)
+    found = _decode_rows(decode, prompts)
+    if twice:
+        found = _asked_again(decode, prompts, found, sam.image_size)
+    return replace(found, close_ups=_close_ups(sam, features, prompts, found.mask_logits))
+
+
+def _asked_again(
+    decode: Decode, prompts: PromptTensors, found: RegionFeatures, side: int
+) -> RegionFeatures:
+    """What was found, for clicks alone with the mean of it and of the answer to its box."""
     sure = (found.object_logit > 0) & (found.mask_logits > 0).flatten(1).any(1)
     rows = (sure & _only_clicks(prompts)).nonzero()[:, 0]
-    if twice and len(rows):
-        first, some = found.rows(rows), prompts.rows(rows, prompts.labels.shape[1])
-        boxed = with_boxes(some, mask_boxes(first.mask_logits, sam.image_size))
-        with torch.no_grad():
-            again = _decode_rows(sam, features, boxed, render=render, choose=choose)
-        found = _with_mean_masks(found, rows, first, again)
-    return replace(found, close_ups=_close_ups(sam, features, prompts, found.mask_logits))
+    if not len(rows):
+        return found
+    first, some = found.rows(rows), prompts.rows(rows, prompts.labels.shape[1])
+    with torch.no_grad():
+        again = _decode_rows(decode, with_boxes(some, mask_boxes(first.mask_logits, side)))
+    return _with_mean_masks(found, rows, first, again)
 
 
 def _only_clicks(prompts: PromptTensors) -> Tensor:
@@ -201,14 +215,7 @@ def _with_mean_masks(
     )
 
 
-def _decode_rows(
-    sam: Sam2VideoModel,
-    features: ImageFeatures,
-    prompts: PromptTensors,
-    *,
-    render: bool,
-    choose: bool,
-) -> RegionFeatures:
+def _decode_rows(decode: Decode, prompts: PromptTensors) -> RegionFeatures:
     """Each row by itself, without close-ups.
 
     Rows with as many points go through the decoder together, so that a row's answer does not
@@ -219,8 +226,7 @@ def _decode_rows(
     for count in counts.unique().tolist():
         rows = (counts == count).nonzero()[:, 0]
         order.append(rows)
-        some = prompts.rows(rows, count)
-        parts.append(_decode_equal(sam, features, some, render=render, choose=choose))
+        parts.append(decode(prompts.rows(rows, count)))
     back = torch.cat(order).argsort()
     names = parts[0].tensors()
     return RegionFeatures(

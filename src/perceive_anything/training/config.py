@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from perceive_anything.config import Settings
 from perceive_anything.data.sources import DataSource
 
@@ -283,6 +285,14 @@ class Recipe(Settings):
     memory: StageConfig = NO_STAGE
     alignment: LanguageConfig
     finetuning: LanguageConfig
+
+    @model_validator(mode="after")
+    def _held_to_something(self) -> Recipe:
+        if self.finetuning.held and (not self.start_from or self.alignment.steps):
+            raise ValueError("finetuning.held wants start_from and alignment.steps 0")
+        if self.alignment.held:
+            raise ValueError("alignment.held is not possible; held goes with finetuning")
+        return self
 
     @property
     def needs_regions(self) -> bool:

@@ -308,12 +308,6 @@ class Run:
 
     def teach_language(self, name: str, settings: LanguageConfig, parts: tuple[str, ...]) -> None:
         """`alignment` (perceiver and projectors) or `finetuning` (the language model too)."""
-        if settings.held and self.teacher is None:
-            raise ConfigError(
-                f"{name}.held is {settings.held}, but there are no labels to stay near.\n"
-                "  Set start_from to a finished model and alignment.steps to 0, or held to 0.",
-                code="bad_config",
-            )
         sampler = LanguageSampler(
             self.regions,
             self.write_texts,
