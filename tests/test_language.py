@@ -133,19 +133,24 @@ def test_sources_are_left_out_and_classes_are_named():
     assert sampler.draw(0) == draw
 
 
-def test_captions_by_people_are_asked_besides():
+def test_what_people_agree_on_is_asked_besides():
     regions = [region(0, "COCO val2017", "cup"), region(1, "COCO val2017", "person")]
+
+    def write(one, *_):
+        name = one.region.label
+        return {"recognize": name, "caption": f"{name} here", "describe": f"{name} there"}
+
     sampler = LanguageSampler(
-        regions, lambda r, *_: {"recognize": "label", "caption": f"{r.region.label} here"},
-        Letters(), settings(label_rows=1, captioned=2, caption_weight=3.0, named=1.0),
+        regions, write,
+        Letters(), settings(label_rows=1, captioned=2, named=1.0),
         seed=0, source_weights={}, captioned=[1], num_classes=2,
     )  # fmt: skip
     draw = sampler.draw(0)
     assert draw.rows[:2] == [1, 1]
     assert len(draw.rows) == 3
     assert draw.classes[:2] == [NO_CLASS, NO_CLASS]
-    assert [answers(branches) for branches in draw.branches[:2]] == [[(1, "person here")]] * 2
-    assert draw.branches[0][0].weight == 3.0
+    seen = [(1, "person here"), (1, "person there")]
+    assert [answers(branches) for branches in draw.branches[:2]] == [seen] * 2
 
 
 def test_definitions_are_first_sentences_that_may_go_on():
@@ -157,17 +162,6 @@ def test_definitions_are_first_sentences_that_may_go_on():
     *labels, definition = sampler.draw(0).branches[0]
     assert answers(labels) == [(1, "cup"), (2, "cup")]
     assert definition.ids[definition.num_question :] == [ord(c) for c in "A cup is small."]
-
-
-def test_sayings_are_captions_of_others_of_that_name():
-    sampler = LanguageSampler(
-        [region(0, "COCO val2017", "cup")], lambda *_: {"recognize": "cup"}, Letters(),
-        settings(label_rows=1, sayings=5), seed=0, source_weights={},
-        sayings={"cup": ("a cup of tea", "a red cup"), "dog": ("a dog",)},
-    )  # fmt: skip
-    asked = answers(sampler.draw(0).branches[0])
-    assert asked[:2] == [(1, "cup"), (2, "cup")]
-    assert sorted(asked[2:]) == [(1, "a cup of tea"), (1, "a red cup")]
 
 
 @pytest.mark.parametrize(

@@ -1,67 +1,96 @@
-"""What people wrote of an image, as texts of one of its regions.
+"""What people who described an image agree on: who a person is, and which things are there.
 
-Knows records, names and English word order.
+Knows records, names and words. Refuses to know pixels and sentences of tasks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-from perceive_anything.data.knowledge import knowledge
-from perceive_anything.data.lexicon import Entry
+from perceive_anything.data.knowledge import knowledge, knowledge_set
+from perceive_anything.data.lexicon import Lexicon
 from perceive_anything.data.schema import ImageRecord, RegionRecord
 
-__all__ = ["captions_of", "own_captions"]
+__all__ = ["NOTHING", "Agreed", "agreed_facts"]
 
-MAX_WORDS = 14
-_LEAD = (
-    r"(?:there is |this is )?(?:[\w -]{0,25}\b(?:close[- ]up|drawing|image|painting|photo"
-    r"|photograph|picture|portrait|shot|view) of )?"
-)
-_LINK = (
-    r"(?:and|are|at|behind|by|for|from|in|is|near|of|on|over|people|sitting|standing|that|to|two"
-    r"|under|while|with)\b"
-)
+PERSON = "person"
+MIN_CAPTIONS = 2
 
 
-def own_captions(record: ImageRecord, region: RegionRecord, entry: Entry | None) -> tuple[str, ...]:
-    """Captions of an image that are captions of a region, the only one of its name.
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Facts of a region that at least two people wrote.
+
+    Args:
+        who: "man", "woman", "boy", "girl", "child" or "baby" for a person; "" where they differ.
+        things: Names of COCO's other things in the picture, first those that most captions mention.
+    """
+
+    who: str = ""
+    things: tuple[str, ...] = ()
+
+
+NOTHING = Agreed()
+
+
+def agreed_facts(record: ImageRecord, region: RegionRecord, lexicon: Lexicon) -> Agreed:
+    """What the captions of an image agree on about the only region of its name.
+
+    Captions that do not mention such a thing say nothing of it.
 
     Args:
         record: The image's record.
         region: One of its regions.
-        entry: What is known of it.
+        lexicon: Names of COCO's things.
     """
+    if len(record.captions) < MIN_CAPTIONS:
+        return NOTHING
     if sum(other.label == region.label for other in record.regions) > 1:
-        return ()
-    return captions_of(region.label, entry, record.captions)
+        return NOTHING
+    names = _names([entry.label for entry in lexicon.of_source("coco")])
+    told = [_things(caption, names) for caption in record.captions]
+    about = [(c, things) for c, things in zip(record.captions, told, strict=True)
+             if region.label in things]  # fmt: skip
+    counts = Counter(thing for _, things in about for thing in sorted(things))
+    things = [name for name, count in counts.most_common() if count >= MIN_CAPTIONS]
+    who = _who(caption for caption, _ in about) if region.label == PERSON else ""
+    return Agreed(who, tuple(name for name in things if name not in (region.label, PERSON)))
 
 
-def captions_of(label: str, entry: Entry | None, captions: Iterable[str]) -> tuple[str, ...]:
-    """Short captions that begin with one such thing, from it on.
-
-    "There is a photo of a young man who waits." becomes "a young man who waits".
-
-    Args:
-        label: Name of the thing.
-        entry: What is known of it; its synonyms count.
-        captions: What people wrote.
-    """
-    subject = rf"(?:(?!{_LINK})[\w-]+ ){{0,4}}(?:{_names(label, entry)})\b(?! and\b).*"
-    pattern = re.compile(f"{_LEAD}({subject})", re.I)
-    matches = (pattern.match(" ".join(caption.split())) for caption in captions)
-    found = (match[1].rstrip(" .") for match in matches if match)
-    return tuple(_lower(text) for text in found if len(text.split()) <= MAX_WORDS)
+def _who(captions: Iterable[str]) -> str:
+    """What most captions that tell call the person first, if two do."""
+    kinds = {word: kind for kind, (_, *words) in knowledge()["who"].items() for word in words}
+    found = (next((kinds[w] for w in _words(c) if w in kinds), None) for c in captions)
+    counts = Counter(kind for kind in found if kind)
+    kind, count = next(iter(counts.most_common(1)), ("", 0))
+    return kind if count >= MIN_CAPTIONS and 2 * count > counts.total() else ""
 
 
-def _names(label: str, entry: Entry | None) -> str:
-    """The words for a thing as alternatives of a pattern."""
-    more = knowledge()["mentions"].get(label, ())
-    names = {label, *more, *(entry.synonyms if entry else ())}
-    return "|".join(re.escape(name) for name in sorted(names))
+def _words(caption: str) -> list[str]:
+    return re.findall(r"[a-z]+", caption.lower())
 
 
-def _lower(text: str) -> str:
-    """With a small first letter; all of it where capitals mean nothing."""
-    return text.lower() if text.isupper() else text[0].lower() + text[1:]
+def _things(caption: str, names: dict[str, str]) -> set[str]:
+    """The things that a caption mentions; "teddy bear" is no bear."""
+    found = _pattern(tuple(names)).findall(caption.lower())
+    return {names[name] for name in found}
+
+
+@lru_cache(maxsize=4)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    longest = sorted(names, key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(map(re.escape, longest))})(?:e?s)?\b")
+
+
+def _names(things: Sequence[str]) -> dict[str, str]:
+    """Thing by each of its names; those that are mostly other words are left out."""
+    table = {
+        name: thing
+        for thing in (PERSON, *things)
+        for name in (thing, *knowledge()["mentions"].get(thing, ()))
+    }
+    return {name: thing for name, thing in table.items() if name not in knowledge_set("ambiguous")}

@@ -65,9 +65,8 @@ class LanguageConfig(StageConfig):
         definitions: Ask of these also what such a thing is: the first sentence of an explanation.
         named: Share of the regions that are taken for one of any class of the trunk, so that the
             language model learns to read its names.
-        sayings: Ask of these also so many captions, by people and of others of that name.
-        captioned: Further regions a step that people wrote captions of; only these are asked.
-        caption_weight: How much a token of these captions counts.
+        captioned: Further regions a step of which captions by people say the same (`agreed_facts`);
+            only the captions that are composed of it are asked.
         left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.
@@ -85,9 +84,7 @@ class LanguageConfig(StageConfig):
     label_rows: int = 0
     definitions: bool = False
     named: float = 0.0
-    sayings: int = 0
     captioned: int = 0
-    caption_weight: float = 1.0
     left_out: tuple[str, ...] = ()
     mixed: float = 0.0
     held: float = 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from perceive_anything.modeling.processing import PamProcessor
@@ -19,7 +19,7 @@ from perceive_anything.training.texts import ZH_SHARE
 
 OTHER_TASKS = ("explain", "caption", "describe")
 LABEL_IN_BOTH = [("recognize", "en"), ("recognize", "zh")]
-CAPTION = ("caption", "en")
+SEEN = [("caption", None), ("describe", None)]
 TextWriter = Callable[[TrainingRegion, random.Random, str, int], dict[str, str]]
 
 
@@ -27,7 +27,7 @@ TextWriter = Callable[[TrainingRegion, random.Random, str, int], dict[str, str]]
 class LanguageDraw:
     """Which regions (rows of the sampler's list) and their branches.
 
-    The first are those of captions by people, the last those of which only the label is asked.
+    The first are those of `captioned`, the last those of which only the label is asked.
 
     Attributes:
         classes: Of the trunk, for one of which a region is taken; `NO_CLASS` for none.
@@ -50,8 +50,7 @@ class LanguageSampler:
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
         num_classes: Classes that the trunk has names for.
-        captioned: Those (rows of `regions`) that people wrote captions of.
-        sayings: Captions that people wrote of things, by label.
+        captioned: Those (rows of `regions`) of which captions by people say the same.
         zh_share: Share of the texts that are Chinese.
     """
 
@@ -66,14 +65,12 @@ class LanguageSampler:
         source_weights: dict[str, float],
         num_classes: int = 0,
         captioned: Sequence[int] = (),
-        sayings: Mapping[str, Sequence[str]] | None = None,
         zh_share: float = ZH_SHARE,
     ) -> None:
         self.regions, self.write, self.processor = list(regions), write, processor
         self.settings, self.seed, self.zh_share = settings, seed, zh_share
         self.num_classes, self.named = num_classes, settings.named if num_classes else 0.0
         self.captioned, self.num_captioned = captioned, settings.captioned if captioned else 0
-        self.sayings = sayings or {}
         counts = Counter(r.region.label for r in self.regions)
         self.weights = [
             0.0
@@ -95,7 +92,7 @@ class LanguageSampler:
         more = rng.choices(self.captioned, k=self.num_captioned) if self.num_captioned else []
         return LanguageDraw(
             [*more, *rows],
-            [*(self._caption(self.regions[row], rng) for row in more), *branches],
+            [*(self._write(self.regions[row], NO_CLASS, rng, SEEN) for row in more), *branches],
             [*(NO_CLASS for _ in more), *classes],
         )
 
@@ -113,19 +110,11 @@ class LanguageSampler:
         return self._write(region, named, rng, [*labels, *((task, None) for task in others)])
 
     def _label(self, region: TrainingRegion, named: int, rng: random.Random) -> list[Branch]:
-        """The label in both languages, and what is said of all things of that name."""
+        """The label in both languages, and what such a thing is."""
         branches = self._write(region, named, rng, LABEL_IN_BOTH)
         if self.settings.definitions:
             branches += self._write(region, named, rng, [("explain", None)], begin_branch)
-        said = self.sayings.get(region.region.label, ()) if named == NO_CLASS else ()
-        chosen = rng.sample(said, min(self.settings.sayings, len(said)))
-        return branches + [make_branch(self.processor, *CAPTION, text) for text in chosen]
-
-    def _caption(self, region: TrainingRegion, rng: random.Random) -> list[Branch]:
-        """The caption that somebody wrote."""
-        weight = self.settings.caption_weight
-        written = self._write(region, NO_CLASS, rng, [CAPTION])
-        return [replace(branch, weight=weight) for branch in written]
+        return branches
 
     def _write(
         self,

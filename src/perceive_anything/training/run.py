@@ -20,7 +20,7 @@ from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus
-from perceive_anything.data.human_captions import captions_of, own_captions
+from perceive_anything.data.human_captions import NOTHING, agreed_facts
 from perceive_anything.data.lexicon import Entry, Lexicon
 from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
@@ -174,12 +174,6 @@ class Run:
             for caption in group
         ]
 
-    def sayings(self) -> dict[str, tuple[str, ...]]:
-        """What people wrote of things, by label of the regions."""
-        captions = self.human_captions()
-        labels = {one.region.label for one in self.regions if one.record.captions}
-        return {label: captions_of(label, self.lexicon.find(label), captions) for label in labels}
-
     def prepare(self) -> None:
         """Augmented views, and the frozen trunk's maps of every picture."""
         with self.accelerator.main_process_first():
@@ -263,23 +257,19 @@ class Run:
             image = region.record.load()
             self.contexts[key] = make_context(region.record, region.region, image, self.lexicon)
         context = self.contexts[key]
-        if not self.recipe.finetuning.captioned:  # a few of them teach neither kind of caption
-            context = replace(context, captions=())
         if named != NO_CLASS:
             entry = self.classes[named]
             context = replace(
-                context, label=entry.label, label_zh=entry.label_zh, entry=entry, captions=()
+                context, label=entry.label, label_zh=entry.label_zh, entry=entry, who=""
             )
         return compose_texts(context, rng, language)
 
     def captioned_rows(self) -> list[int]:
-        """The regions that people wrote captions of."""
+        """The regions of which several captions by people say the same."""
         return [
             row
             for row, one in enumerate(self.regions)
-            if own_captions(
-                one.record, one.region, self.lexicon.find(one.region.label, one.record.source)
-            )
+            if agreed_facts(one.record, one.region, self.lexicon) != NOTHING
         ]
 
     def tap(self) -> None:
@@ -317,7 +307,6 @@ class Run:
             source_weights={item.source: item.weight for item in self.recipe.sources},
             num_classes=len(self.classes),
             captioned=self.captioned_rows() if settings.captioned else (),
-            sayings=self.sayings() if settings.sayings else {},
         )
         fixed = () if settings.perceiver else ROW_PARTS
         learning = tuple(part for part in parts if part not in fixed)
