@@ -133,15 +133,10 @@ def test_sources_are_left_out_and_classes_are_named():
     assert sampler.draw(0) == draw
 
 
-def test_what_people_agree_on_is_asked_besides():
+def test_captions_of_what_people_told_are_asked_besides():
     regions = [region(0, "COCO val2017", "cup"), region(1, "COCO val2017", "person")]
-
-    def write(one, *_):
-        name = one.region.label
-        return {"recognize": name, "caption": f"{name} here", "describe": f"{name} there"}
-
     sampler = LanguageSampler(
-        regions, write,
+        regions, lambda r, *_: {"recognize": "label", "caption": f"{r.region.label} here"},
         Letters(), settings(label_rows=1, captioned=2, named=1.0),
         seed=0, source_weights={}, captioned=[1], num_classes=2,
     )  # fmt: skip
@@ -149,8 +144,7 @@ def test_what_people_agree_on_is_asked_besides():
     assert draw.rows[:2] == [1, 1]
     assert len(draw.rows) == 3
     assert draw.classes[:2] == [NO_CLASS, NO_CLASS]
-    seen = [(1, "person here"), (1, "person there")]
-    assert [answers(branches) for branches in draw.branches[:2]] == [seen] * 2
+    assert [answers(branches) for branches in draw.branches[:2]] == [[(1, "person here")]] * 2
 
 
 def test_definitions_are_first_sentences_that_may_go_on():

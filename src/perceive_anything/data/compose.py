@@ -79,10 +79,9 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
 def _caption(context: RegionContext, rng: random.Random) -> str:
     noun = _coloured(context)
     worn = tuple(n for n in context.neighbours if n.relation == "wearing")
-    nearest = worn or context.neighbours[:1]
+    nearest = worn or (context.told or context.neighbours)[:1]
     phrases = _phrases(replace(context, neighbours=nearest))
-    sure = context.is_main or any(n.told for n in nearest)
-    if worn or (phrases and (sure or rng.random() < 0.6)):
+    if worn or (phrases and (context.is_main or rng.random() < 0.6)):
         return f"{noun} {phrases[0]}"
     if context.is_main or context.position == "center":
         return noun
@@ -93,7 +92,7 @@ def _describe(context: RegionContext, rng: random.Random) -> str:
     label = context.label
     split = len(context.shown_colours) == 2 and not is_person(label) and rng.random() < 0.5
     noun = noun_phrase(label) if split else _coloured(context)
-    subject = f"the {context.who or label}" if label == "person" else _pronoun(label)
+    subject = "the person" if label == "person" else _pronoun(label)
     be, cover = _be(label), "cover" if is_plural(label) else "covers"
     if context.is_main:
         first = rng.choice(
@@ -122,7 +121,7 @@ def _coloured(context: RegionContext) -> str:
     colours = join_words(list(context.shown_colours))
     if not is_person(context.label):
         return noun_phrase(context.label, colours)
-    noun = noun_phrase(context.who or context.label)
+    noun = noun_phrase(context.label)
     worn = any(n.relation == "wearing" for n in context.neighbours)
     plain = not colours or worn or colours == "colorful"
     return noun if plain else f"{noun} in {colours}"

@@ -55,12 +55,11 @@ def _explain(context: RegionContext, rng: random.Random) -> str:
 
 def _caption(context: RegionContext, rng: random.Random) -> str:
     worn = tuple(n for n in context.neighbours if n.relation == "wearing")
-    nearest = replace(context, neighbours=context.neighbours if worn else context.neighbours[:1])
-    modifiers = _relations(nearest, "modifier_zh")
+    nearest = context.neighbours if worn else (context.told or context.neighbours)[:1]
+    modifiers = _relations(replace(context, neighbours=nearest), "modifier_zh")
     if worn:
-        return "、".join(m.removesuffix("的") for m in modifiers[:2]) + "的" + _called(context)
-    sure = context.is_main or any(n.told for n in nearest.neighbours)
-    if modifiers and (sure or rng.random() < 0.6):
+        return "、".join(m.removesuffix("的") for m in modifiers[:2]) + "的" + _name(context)
+    if modifiers and (context.is_main or rng.random() < 0.6):
         return modifiers[0] + _coloured(context, after=True)
     if context.is_main or context.position == "center":
         return _coloured(context)
@@ -69,7 +68,7 @@ def _caption(context: RegionContext, rng: random.Random) -> str:
 
 def _describe(context: RegionContext, rng: random.Random) -> str:
     split = len(context.shown_colours) == 2 and not is_person(context.label) and rng.random() < 0.5
-    noun = _called(context) if split else _coloured(context)
+    noun = _name(context) if split else _coloured(context)
     sentences = []
     if context.is_main:
         sentences.append(rng.choice((f"图像的主体是{noun}", f"图像中主要是{noun}")))
@@ -113,18 +112,13 @@ def _name(context: RegionContext) -> str:
     return display_name_zh(context.label_zh) if context.label_zh else display_name(context.label)
 
 
-def _called(context: RegionContext) -> str:
-    """The name, or what people call the person."""
-    return str(knowledge()["who"][context.who][0]) if context.who else _name(context)
-
-
 def _pronoun(context: RegionContext) -> str:
     return "这个人" if context.label == "person" else "它"
 
 
 def _coloured(context: RegionContext, *, after: bool = False) -> str:
     """The name with its colours; `after` a modifier a single colour drops its 的."""
-    name, colours = _called(context), [knowledge()["colours"][c] for c in context.shown_colours]
+    name, colours = _name(context), [knowledge()["colours"][c] for c in context.shown_colours]
     if not colours:
         return name
     joined = "和".join(colours)

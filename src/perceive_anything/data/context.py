@@ -13,7 +13,7 @@ import numpy as np
 
 from perceive_anything.data.colours import colour_shares, name_colours
 from perceive_anything.data.grammar import is_person, normalise
-from perceive_anything.data.human_captions import agreed_facts
+from perceive_anything.data.human_captions import told_things
 from perceive_anything.data.knowledge import COLOURS, knowledge_set
 from perceive_anything.data.lexicon import Entry, Lexicon, source_key
 from perceive_anything.data.schema import ImageRecord, RegionRecord
@@ -26,10 +26,7 @@ _NEAR = 0.12
 _NOT_COLOURED = frozenset({"face", "skin", "cougar face"})
 _SKIN_TONES = frozenset({"brown", "orange", "pink"})
 
-TOLD = -math.inf  # rank of what people told of: before everything near
-
 BoxXyxy = tuple[float, float, float, float]
-Found = tuple[float, str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +38,11 @@ class Neighbour:
         label_zh: Its Chinese name.
         relation: Where it is, seen from the region: "left", "right", "above", "below", "near"; or
             "on" (the region is on it), "under" (it is on the region), "with", "wearing", "worn_by".
-        told: Whether people who described the image told of it; such a one may have no region.
     """
 
     label: str
     label_zh: str
     relation: str
-    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ class RegionContext:
         colours: At most two basic colours, or ("colorful",).
         area_share: Share of the image that the region covers, 0..1.
         neighbours: Nearest other regions, the nearest first.
-        who: What people call a person, "man" or "girl"; "" where unknown, see `agreed_facts`.
+        told: Things that captions by people mention with it, see `told_things`; without region.
     """
 
     label: str
@@ -74,7 +69,7 @@ class RegionContext:
     colours: tuple[str, ...]
     area_share: float
     neighbours: tuple[Neighbour, ...] = ()
-    who: str = ""
+    told: tuple[Neighbour, ...] = ()
 
     @property
     def is_main(self) -> bool:
@@ -113,7 +108,6 @@ def make_context(
     x1, y1, x2, y2 = region.box_xyxy
     share = (x2 - x1) * (y2 - y1) / (width * height) if mask is None else float(mask.mean())
     entry = lexicon.find(region.label, record.source)
-    agreed = agreed_facts(record, region, lexicon)
     return RegionContext(
         label=region.label.split(" / ")[0],
         label_zh=lexicon.name_zh(region.label, record.source, region.label_zh),
@@ -122,8 +116,8 @@ def make_context(
         size_wh=record.size_wh,
         colours=_colours(region, mask, image, record.size_wh, record.source),
         area_share=min(1.0, share),
-        neighbours=_neighbours(record, region, lexicon, agreed.things),
-        who=agreed.who,
+        neighbours=_neighbours(record, region, lexicon),
+        told=_told(record, region, lexicon),
     )
 
 
@@ -189,10 +183,9 @@ def _border(image: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(
-    record: ImageRecord, region: RegionRecord, lexicon: Lexicon, told: tuple[str, ...]
+    record: ImageRecord, region: RegionRecord, lexicon: Lexicon
 ) -> tuple[Neighbour, ...]:
-    """The nearest; what people told of comes first, and may be without a region."""
-    found = _without_region(record, region, told)
+    found: list[tuple[float, RegionRecord, str]] = []
     is_outfit = any(other.kind == "part" for other in record.regions)
     for other in record.regions:
         if (
@@ -207,25 +200,25 @@ def _neighbours(
             else _relation(region, other, record.size_wh)
         )
         if relation:
-            rank = TOLD if other.label in told else distance
-            found.append((rank, other.label, other.label_zh, relation))
+            found.append((distance, other, relation))
     found.sort(key=lambda item: item[0])
     limit = MAX_WORN if is_outfit and region.label == "person" else MAX_NEIGHBOURS
     chosen: dict[str, Neighbour] = {}
-    for _, label, label_zh, relation in found:
-        if len(chosen) < limit and normalise(label) not in chosen:
-            name_zh = lexicon.name_zh(label, record.source, label_zh)
-            chosen[normalise(label)] = Neighbour(label, name_zh, relation, label in told)
+    for _, other, relation in found:
+        if len(chosen) < limit and normalise(other.label) not in chosen:
+            name_zh = lexicon.name_zh(other.label, record.source, other.label_zh)
+            chosen[normalise(other.label)] = Neighbour(other.label, name_zh, relation)
     return tuple(chosen.values())
 
 
-def _without_region(
-    record: ImageRecord, region: RegionRecord, told: tuple[str, ...]
-) -> list[Found]:
+def _told(record: ImageRecord, region: RegionRecord, lexicon: Lexicon) -> tuple[Neighbour, ...]:
     """What people told of and nobody drew around."""
     drawn = {other.label for other in record.regions}
-    return [(TOLD, name, None, _told_relation(name, region.label)) for name in told
-            if name not in drawn]  # fmt: skip
+    names = (n for n in told_things(record, region, lexicon) or () if n not in drawn)
+    return tuple(
+        Neighbour(name, lexicon.name_zh(name, record.source), _told_relation(name, region.label))
+        for name in names
+    )
 
 
 def _told_relation(name: str, label: str) -> str:

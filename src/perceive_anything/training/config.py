@@ -65,8 +65,8 @@ class LanguageConfig(StageConfig):
         definitions: Ask of these also what such a thing is: the first sentence of an explanation.
         named: Share of the regions that are taken for one of any class of the trunk, so that the
             language model learns to read its names.
-        captioned: Further regions a step of which captions by people say the same (`agreed_facts`);
-            only the captions that are composed of it are asked.
+        captioned: Further regions a step that captions by people tell of (`told_things`); only the
+            concise caption, which is composed of what several agree on, is asked.
         left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.

@@ -19,7 +19,7 @@ from perceive_anything.training.texts import ZH_SHARE
 
 OTHER_TASKS = ("explain", "caption", "describe")
 LABEL_IN_BOTH = [("recognize", "en"), ("recognize", "zh")]
-SEEN = [("caption", None), ("describe", None)]
+CAPTION = [("caption", None)]
 TextWriter = Callable[[TrainingRegion, random.Random, str, int], dict[str, str]]
 
 
@@ -50,7 +50,7 @@ class LanguageSampler:
         seed: Seed of all chance.
         source_weights: Factor for the records of a source (by the start of its name).
         num_classes: Classes that the trunk has names for.
-        captioned: Those (rows of `regions`) of which captions by people say the same.
+        captioned: Those (rows of `regions`) that captions by people tell of.
         zh_share: Share of the texts that are Chinese.
     """
 
@@ -92,7 +92,7 @@ class LanguageSampler:
         more = rng.choices(self.captioned, k=self.num_captioned) if self.num_captioned else []
         return LanguageDraw(
             [*more, *rows],
-            [*(self._write(self.regions[row], NO_CLASS, rng, SEEN) for row in more), *branches],
+            [*(self._write(self.regions[row], NO_CLASS, rng, CAPTION) for row in more), *branches],
             [*(NO_CLASS for _ in more), *classes],
         )
 

@@ -20,7 +20,7 @@ from perceive_anything.data.augment import iter_views, write_pack
 from perceive_anything.data.compose import compose_texts
 from perceive_anything.data.context import RegionContext, make_context
 from perceive_anything.data.corpus import is_validation, iter_corpus
-from perceive_anything.data.human_captions import NOTHING, agreed_facts
+from perceive_anything.data.human_captions import told_things
 from perceive_anything.data.lexicon import Entry, Lexicon
 from perceive_anything.data.masklets import MaskletMaker
 from perceive_anything.data.packs import read_packs
@@ -260,16 +260,16 @@ class Run:
         if named != NO_CLASS:
             entry = self.classes[named]
             context = replace(
-                context, label=entry.label, label_zh=entry.label_zh, entry=entry, who=""
+                context, label=entry.label, label_zh=entry.label_zh, entry=entry, told=()
             )
         return compose_texts(context, rng, language)
 
     def captioned_rows(self) -> list[int]:
-        """The regions of which several captions by people say the same."""
+        """The regions that captions by people tell of."""
         return [
             row
             for row, one in enumerate(self.regions)
-            if agreed_facts(one.record, one.region, self.lexicon) != NOTHING
+            if told_things(one.record, one.region, self.lexicon) is not None
         ]
 
     def tap(self) -> None:
