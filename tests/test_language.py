@@ -137,14 +137,15 @@ def test_captions_of_what_people_told_are_asked_besides():
     regions = [region(0, "COCO val2017", "cup"), region(1, "COCO val2017", "person")]
     sampler = LanguageSampler(
         regions, lambda r, *_: {"recognize": "label", "caption": f"{r.region.label} here"},
-        Letters(), settings(label_rows=1, captioned=2, named=1.0),
+        Letters(), settings(label_rows=1, captioned=2, caption_weight=3.0, named=1.0),
         seed=0, source_weights={}, captioned=[1], num_classes=2,
     )  # fmt: skip
     draw = sampler.draw(0)
-    assert draw.rows[:2] == [1, 1]
+    assert draw.rows[1:] == [1, 1]
     assert len(draw.rows) == 3
-    assert draw.classes[:2] == [NO_CLASS, NO_CLASS]
-    assert [answers(branches) for branches in draw.branches[:2]] == [[(1, "person here")]] * 2
+    assert draw.classes[1:] == [NO_CLASS, NO_CLASS]
+    assert [answers(branches) for branches in draw.branches[1:]] == [[(1, "person here")]] * 2
+    assert draw.branches[1][0].weight == 3.0
 
 
 def test_definitions_are_first_sentences_that_may_go_on():

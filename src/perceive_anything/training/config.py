@@ -66,7 +66,9 @@ class LanguageConfig(StageConfig):
         named: Share of the regions that are taken for one of any class of the trunk, so that the
             language model learns to read its names.
         captioned: Further regions a step that captions by people tell of (`told_things`); only the
-            concise caption, which is composed of what several agree on, is asked.
+            concise caption, which is composed of what several agree on, is asked, and without image
+            rows.
+        caption_weight: How much a token of these captions counts.
         left_out: Sources whose regions are not drawn (by the start of their names).
         mixed: Largest share of another region's semantic rows in a region's; half of them are
             mixed. What the model has not seen before looks like a mixture, too.
@@ -85,6 +87,7 @@ class LanguageConfig(StageConfig):
     definitions: bool = False
     named: float = 0.0
     captioned: int = 0
+    caption_weight: float = 1.0
     left_out: tuple[str, ...] = ()
     mixed: float = 0.0
     held: float = 0.0

@@ -147,7 +147,7 @@ class LanguageStage(Stage[LanguageBatch]):
         """Regions by chance, with some of their texts."""
         draw, num_head = self.sampler.draw(number), len(self.head_ids)
         num_rows = self.model.config.image_rows
-        split = len(draw.rows) - self.sampler.settings.label_rows
+        split = self.sampler.settings.rows
         first, others = draw.branches[:split], draw.branches[split:]
         cells = num_rows - self.num_semantic - 2  # beside the newlines
         short = num_head + num_rows - cells
@@ -192,12 +192,12 @@ class LanguageStage(Stage[LanguageBatch]):
     def text_losses(
         self, rows: Sequence[Tensor], packed: PackedBranches, labels: PackedBranches | None
     ) -> dict[str, Tensor]:
-        """Losses of the first regions' answers, and of labels read without image rows.
+        """Losses of the first regions' answers, and of those read without image rows.
 
         Args:
             rows: Of all regions, for the model and, where there is one, for the teacher.
             packed: Answers of the first regions.
-            labels: Labels of the others.
+            labels: Labels, definitions and captions of the others.
         """
         split, short = len(packed.ids), -2 - self.num_semantic
         terms = {"text": self.text_loss([one[:split] for one in rows], packed)}

@@ -27,7 +27,8 @@ TextWriter = Callable[[TrainingRegion, random.Random, str, int], dict[str, str]]
 class LanguageDraw:
     """Which regions (rows of the sampler's list) and their branches.
 
-    The first are those of `captioned`, the last those of which only the label is asked.
+    First come those of which several texts are asked, then those of which the label is, then those
+    of which the concise caption is.
 
     Attributes:
         classes: Of the trunk, for one of which a region is taken; `NO_CLASS` for none.
@@ -91,9 +92,9 @@ class LanguageSampler:
         ]
         more = rng.choices(self.captioned, k=self.num_captioned) if self.num_captioned else []
         return LanguageDraw(
-            [*more, *rows],
-            [*(self._write(self.regions[row], NO_CLASS, rng, CAPTION) for row in more), *branches],
-            [*(NO_CLASS for _ in more), *classes],
+            [*rows, *more],
+            [*branches, *(self._caption(self.regions[row], rng) for row in more)],
+            [*classes, *(NO_CLASS for _ in more)],
         )
 
     def _any_class(self, rng: random.Random) -> int:
@@ -115,6 +116,12 @@ class LanguageSampler:
         if self.settings.definitions:
             branches += self._write(region, named, rng, [("explain", None)], begin_branch)
         return branches
+
+    def _caption(self, region: TrainingRegion, rng: random.Random) -> list[Branch]:
+        """The concise caption."""
+        weight = self.settings.caption_weight
+        branches = self._write(region, NO_CLASS, rng, CAPTION)
+        return [replace(branch, weight=weight) for branch in branches]
 
     def _write(
         self,
