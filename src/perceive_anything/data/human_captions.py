@@ -33,7 +33,8 @@ def told_things(
         Their names, first those that most captions mention. None where people told nothing: it is
         not the only region of its name, or fewer than two captions mention it.
     """
-    if sum(other.label == region.label for other in record.regions) > 1:
+    alone = sum(other.label == region.label for other in record.regions) == 1
+    if not alone or len(record.captions) < MIN_CAPTIONS:
         return None
     names = _names([region.label, *(entry.label for entry in lexicon.of_source("coco"))])
     mentioned = [_things(caption, names) for caption in record.captions]
